@@ -1,0 +1,10 @@
+"""Tells a robot where it is and what is around it, in words and in metres, from one colour camera.
+
+The package holds the Python modules and, where ROS built it, the generated `msg`, `srv` and `action` modules.
+Importing it imports neither ROS nor torch: rosidl's generated code imports this package while it loads messages.
+"""
+
+# The source tree, a pip installation and the ROS overlay may each hold a part of this package: join them.
+__path__ = __import__("pkgutil").extend_path(__path__, __name__)
+
+__version__ = "0.1.0"

@@ -1,0 +1,41 @@
+"""Shared by all tests: where reference data lies, and a private ROS domain."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Before any rclpy is imported: parallel runs on one machine must not see each other.
+os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out what this machine cannot run, with the reason."""
+    shared = shared_folder()
+    for item in items:
+        if item.get_closest_marker("shared_data") and not shared.exists():
+            item.add_marker(pytest.mark.skip(reason=f"no reference data in {shared}: set LOC3R_SHARED"))
+        if item.get_closest_marker("gpu") and not has_cuda():
+            item.add_marker(pytest.mark.skip(reason="no CUDA GPU"))
+
+
+def shared_folder() -> Path:
+    """Folder of the recorded walk and the reference fixtures."""
+    return Path(os.environ.get("LOC3R_SHARED", ROOT.parent / "shared"))
+
+
+def has_cuda() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    return shared_folder()
