@@ -25,3 +25,11 @@ class CheckpointError(Loc3RError):
 
 class EngineError(Loc3RError):
     """A folder of engines that is missing, damaged or made for something else."""
+
+
+class PoseError(Loc3RError):
+    """A pose that is not finite, not normalised or not a rigid motion."""
+
+
+class BagError(Loc3RError):
+    """A recording that is missing, damaged or lacks what was asked of it."""
