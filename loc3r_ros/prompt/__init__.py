@@ -1,0 +1,1 @@
+"""Text to token ids and back, and where the tokens stand. Needs `tokenizers` and numpy, nothing heavier."""
