@@ -101,9 +101,8 @@ def make_venv() -> None:
 def requirement_files() -> list[Path]:
     """The pinned requirements for this machine."""
     dev = ROOT / "dev"
-    if has_system_ros():
-        return [dev / "requirements-system-ros.txt"]
-    return [dev / "requirements-ros.txt", dev / "requirements.txt"]
+    origin = "requirements-system-ros.txt" if has_system_ros() else "requirements-ros.txt"
+    return [dev / origin, dev / "requirements.txt"]
 
 
 def install_requirements() -> None:
