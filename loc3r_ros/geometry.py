@@ -16,7 +16,7 @@ from transforms3d import euler, quaternions
 
 from loc3r_ros.errors import PoseError
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating]
 
 CAMERA_LINK_T_OPTICAL: Array = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
 """REP-103: from optical axes (x right, y down, z forward) to a body's axes (x forward, y left, z up)."""
@@ -245,7 +245,7 @@ def rotate_covariance(covariance: Array, rotation: Array) -> Array:
 def compose2_covariance(a_t_b: Array, covariance_ab: Array, b_t_c: Array, covariance_bc: Array) -> Array:
     """Return the (3, 3) covariance of `compose2(a_t_b, b_t_c)` to first order, the two poses being independent.
 
-    Each covariance is that of the numbers x, y, heading of its (3,) pose, so it lies along the axes of the target frame.
+    Each covariance is that of the numbers x, y, heading of its (3,) pose: it lies along the axes of the target frame.
     """
     lever = rotation2(float(a_t_b[2])) @ np.asarray(b_t_c, dtype=np.float64)[:2]
     by_first, by_second = np.eye(3), np.eye(3)
