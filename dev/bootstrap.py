@@ -59,6 +59,8 @@ def check_machine() -> None:
     for tool, package in (("cc", "build-essential"), ("c++", "build-essential"), ("cmake", "cmake")):
         if shutil.which(tool) is None:
             raise SetupError(f"`{tool}` is missing: install it with `sudo apt install {package}`.")
+    if has_system_ros() and shutil.which("colcon") is None:
+        raise SetupError("`colcon` is missing: install it with `sudo apt install python3-colcon-common-extensions`.")
 
 
 def run(command: list[str], what: str, log: Path, env: dict[str, str] | None = None) -> None:
@@ -194,7 +196,8 @@ def build_interfaces() -> None:
     env = build_environment()
     paths = [str(stage_sources())] + ([] if has_tf2_msgs(env) else ["dev/tf2_msgs"])
     python = str(VENV / "bin" / "python")
-    run([python, "-m", "colcon", "build", "--merge-install", "--symlink-install", "--paths", *paths, "--cmake-args",
+    colcon = ["colcon"] if has_system_ros() else [python, "-m", "colcon"]
+    run([*colcon, "build", "--merge-install", "--symlink-install", "--paths", *paths, "--cmake-args",
          f"-DPython3_EXECUTABLE={python}", "-DBUILD_TESTING=OFF"],
         "building the ROS package with colcon", ROOT / "log" / "colcon.log", env)  # fmt: skip
     stamp.write_text(key)
