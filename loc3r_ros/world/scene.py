@@ -1,7 +1,7 @@
 """What a scene is made of: rooms, furniture built of primitives, lights.
 
-World frame: metres, x and y along the walls, z up, floor at z = 0. Furniture frames: origin on the floor under the centre of the
-footprint, front = local +x, left = local +y.
+World frame: metres, x and y along the walls, z up, floor at z = 0. Furniture frame: origin in the middle of the bottom
+of its bounding box, front = local +x, left = local +y, z up.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class Furniture:
 
     @functools.cached_property
     def footprint(self) -> NDArray[np.float64]:
-        """(4, 2) corners on the floor in the world, counter-clockwise: front left, back left, back right, front right."""
+        """(4, 2) corners in the world, counter-clockwise: front left, back left, back right, front right."""
         x, y = self.size[0] / 2, self.size[1] / 2
         corners = np.array([[x, y], [-x, y], [-x, -y], [x, -y]])
         return corners @ self.world_R_furniture[:2, :2].T + np.array(self.position)
