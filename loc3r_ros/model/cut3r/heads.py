@@ -1,0 +1,198 @@
+"""Heads of CUT3R: the camera pose, and point maps in the view of this camera and in the world.
+
+Every output is metric. Raw outputs become lengths through expm1, so that they span all scales.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from loc3r_ros.model.config import PosePriorConfig
+from loc3r_ros.model.cut3r.dpt import DptAdapter
+from loc3r_ros.model.cut3r.layers import Mlp, ModulatedBlock
+from loc3r_ros.model.cut3r.rope import Rope
+
+TINY = 1e-8
+FINAL_BLOCKS = 2
+POINT_CHANNELS = 4
+RGB_CHANNELS = 3
+POSE_CHANNELS = 7
+
+
+class PointMaps(NamedTuple):
+    """Dense predictions for one frame.
+
+    Attributes:
+        points_self: (B, H, W, 3) metres, in this camera's optical axes.
+        confidence_self: (B, H, W), at least 1.
+        points_world: (B, H, W, 3) metres, in the first camera's frame.
+        confidence_world: (B, H, W), at least 1.
+        rgb: (B, H, W, 3) in [-1, 1].
+    """
+
+    points_self: Tensor
+    confidence_self: Tensor
+    points_world: Tensor
+    confidence_world: Tensor
+    rgb: Tensor
+
+
+def expand(raw: Tensor) -> Tensor:
+    """Give (..., 3) vectors the length expm1 of their own."""
+    length = raw.norm(dim=-1, keepdim=True)
+    return raw * (torch.expm1(length) / length.clamp(min=TINY))
+
+
+def widen(raw: Tensor) -> Tensor:
+    """Return half-precision values as float32: lengths grow with the exponential of the raw outputs."""
+    return raw.to(torch.promote_types(raw.dtype, torch.float32))
+
+
+def decode_pose(raw: Tensor) -> Tensor:
+    """Return (..., 7) translation and unit quaternion (w, x, y, z), w >= 0, of (..., 7) raw outputs."""
+    raw = widen(raw)
+    quaternion = F.normalize(raw[..., 3:], dim=-1)
+    quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    return torch.cat([expand(raw[..., :3]), quaternion], dim=-1)
+
+
+def pose_matrix(pose: Tensor) -> Tensor:
+    """Return the (..., 4, 4) transform of (..., 7) translation and unit quaternion (w, x, y, z)."""
+    translation, (w, x, y, z) = pose[..., :3], pose[..., 3:].unbind(dim=-1)
+    rotation = torch.stack(
+        [
+            1 - 2 * (y * y + z * z),
+            2 * (x * y - w * z),
+            2 * (x * z + w * y),
+            2 * (x * y + w * z),
+            1 - 2 * (x * x + z * z),
+            2 * (y * z - w * x),
+            2 * (x * z - w * y),
+            2 * (y * z + w * x),
+            1 - 2 * (x * x + y * y),
+        ],
+        dim=-1,
+    ).unflatten(-1, (3, 3))
+    top = torch.cat([rotation, translation[..., None]], dim=-1)
+    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=pose.dtype, device=pose.device).expand_as(top[..., :1, :])
+    return torch.cat([top, bottom], dim=-2)
+
+
+def decode_points(raw: Tensor, in_front: bool = False) -> tuple[Tensor, Tensor]:
+    """Return (B, H, W, 3) points and (B, H, W) confidences of (B, 4, H, W) raw outputs.
+
+    Args:
+        raw: x, y, z and confidence.
+        in_front: turn points that lie behind the camera round, so that z >= 0.
+    """
+    raw = widen(raw.movedim(1, -1))
+    points = raw[..., :3]
+    if in_front:
+        points = points * points[..., 2:].sign()
+    return expand(points), 1 + raw[..., 3].exp()
+
+
+def decode_rgb(raw: Tensor) -> Tensor:
+    """Return (B, H, W, 3) colours in (-1, 1) of (B, 3, H, W) raw outputs."""
+    return 2 * (widen(raw.movedim(1, -1)).sigmoid() * (1 - 2e-6) + 1e-6 - 0.5)
+
+
+class PoseHead(nn.Module):
+    """Camera token -> camera pose."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.mlp = Mlp(dim, POSE_CHANNELS)
+
+    def forward(self, camera_token: Tensor) -> Tensor:
+        """(..., dim) -> (..., 7) translation and unit quaternion (w, x, y, z), camera to world."""
+        return decode_pose(self.mlp(camera_token))
+
+
+class Heads(nn.Module):
+    """The pose head alone: a network without point maps."""
+
+    def __init__(self, config: PosePriorConfig) -> None:
+        super().__init__()
+        self.pose_head = PoseHead(config.decoder_dim)
+
+
+class DenseHeads(Heads):
+    """Pose head, and point maps from the patch tokens; world points are conditioned on the camera token."""
+
+    def __init__(self, config: PosePriorConfig) -> None:
+        super().__init__(config)
+        self.final_transform = nn.ModuleList(
+            ModulatedBlock(config.decoder_dim, config.decoder_heads) for _ in range(FINAL_BLOCKS)
+        )
+
+    def transform(self, tokens: Tensor, camera_token: Tensor, table: Rope) -> Tensor:
+        """Return the (B, N, dim) tokens as the world head reads them; camera_token is (B, 1, dim)."""
+        for block in self.final_transform:
+            tokens = block(tokens, camera_token, table)
+        return tokens
+
+    def point_maps(self, hooks: list[Tensor], camera_token: Tensor, table: Rope, rows: int) -> PointMaps:
+        """Predict point maps.
+
+        Args:
+            hooks: four (B, N, dim) stages of the patch tokens: encoder, half-way, three quarters, last.
+            camera_token: (B, 1, dim).
+            table: rotary embedding of the patches.
+            rows: rows of patches; row by row they give the N tokens.
+        """
+        raise NotImplementedError
+
+
+class LinearHeads(DenseHeads):
+    """An MLP for each patch token gives all its pixels."""
+
+    def __init__(self, config: PosePriorConfig) -> None:
+        super().__init__(config)
+        self.patch_size = config.patch_size
+        pixels = config.patch_size**2
+        self.proj = Mlp(config.decoder_dim, POINT_CHANNELS * pixels)
+        self.rgb_proj = Mlp(config.decoder_dim, RGB_CHANNELS * pixels)
+        self.cross_proj = Mlp(config.decoder_dim, POINT_CHANNELS * pixels)
+
+    def point_maps(self, hooks: list[Tensor], camera_token: Tensor, table: Rope, rows: int) -> PointMaps:
+        """Predict point maps (see `DenseHeads`); points in the camera's own view lie in front of it."""
+        tokens = hooks[-1]
+        transformed = self.transform(tokens, camera_token, table)
+        return PointMaps(
+            *decode_points(self._pixels(self.proj(tokens), rows), in_front=True),
+            *decode_points(self._pixels(self.cross_proj(transformed), rows)),
+            decode_rgb(self._pixels(self.rgb_proj(tokens), rows)),
+        )
+
+    def _pixels(self, values: Tensor, rows: int) -> Tensor:
+        """(B, N, channels * pixels) -> (B, channels, H, W)."""
+        return F.pixel_shuffle(values.transpose(1, 2).unflatten(2, (rows, -1)), self.patch_size)
+
+
+class DptHeads(DenseHeads):
+    """Convolutional decoders fuse four stages of the tokens."""
+
+    def __init__(self, config: PosePriorConfig) -> None:
+        super().__init__(config)
+        dims = (config.encoder_dim, config.decoder_dim, config.decoder_dim, config.decoder_dim)
+        self.dpt_self = DptAdapter(dims, POINT_CHANNELS)
+        self.dpt_cross = DptAdapter(dims, POINT_CHANNELS)
+        self.dpt_rgb = DptAdapter(dims, RGB_CHANNELS)
+
+    def point_maps(self, hooks: list[Tensor], camera_token: Tensor, table: Rope, rows: int) -> PointMaps:
+        """Predict point maps (see `DenseHeads`)."""
+        maps = [hook.transpose(1, 2).unflatten(2, (rows, -1)) for hook in hooks]
+        transformed = self.transform(hooks[-1], camera_token, table).transpose(1, 2).unflatten(2, (rows, -1))
+        return PointMaps(
+            *decode_points(self.dpt_self(maps)),
+            *decode_points(self.dpt_cross([*maps[:-1], transformed])),
+            decode_rgb(self.dpt_rgb(maps)),
+        )
+
+
+HEADS = {"none": Heads, "linear": LinearHeads, "dpt": DptHeads}
