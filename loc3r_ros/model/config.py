@@ -82,7 +82,6 @@ class PosePriorConfig:
         state_heads: heads of the state stream; its checkpoint does not show them (16 in both official ones).
         memory_slots: slots of the pose memory, each 2 * decoder_dim wide.
         memory_layers: write blocks, and as many read blocks.
-        rope_base: base of the 2-D rotary embedding.
         dense_head: point-map head, for training only.
         state_rule: update of the recurrent state; "ttt3r" weighs it by attention.
     """
@@ -101,8 +100,6 @@ class PosePriorConfig:
     memory_slots: int = 256
     memory_layers: int = 2
     memory_heads: int = 12
-    mlp_ratio: float = 4.0
-    rope_base: float = 100.0
     dense_head: DenseHead = "dpt"
     state_rule: StateRule = "cut3r"
 
