@@ -33,3 +33,7 @@ class PoseError(Loc3RError):
 
 class BagError(Loc3RError):
     """A recording that is missing, damaged or lacks what was asked of it."""
+
+
+class PromptError(Loc3RError):
+    """A text that the model cannot read."""

@@ -276,11 +276,11 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 _NANO = Loc3RConfig(
     name="nano",
-    vision=VisionConfig(image_size=128, patch_size=14, hidden_size=192, intermediate_size=768, layers=6, heads=6),
+    vision=VisionConfig(image_size=128, patch_size=14, hidden_size=192, intermediate_size=576, layers=6, heads=6),
     pose_prior=PosePriorConfig(
         image_size=(128, 128),
         encoder_dim=192,
-        encoder_layers=6,
+        encoder_layers=5,
         encoder_heads=6,
         decoder_dim=160,
         decoder_layers=4,

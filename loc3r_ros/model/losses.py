@@ -1,0 +1,93 @@
+"""The joint objective: L = L_CE + 0.05 L_BEV + 0.075 (L_pos + 3.5 L_ori) (arXiv 2603.18002, section 3).
+
+Every loss takes a mask of what is supervised. Targets outside it may hold anything, NaN included, and neither they nor
+an empty mask make a loss or a gradient NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from loc3r_ros.model.circular import wrapped_gaussian
+from loc3r_ros.model.heads import Gaussian
+from loc3r_ros.model.language import LanguageModel
+
+IGNORED = -100
+"""Label of a token that teaches nothing."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the paper; `heading_sigma` is two of its 36 bins (the paper's sigma of 2 has no unit)."""
+
+    layout: float = 0.05
+    situation: float = 0.075
+    orientation: float = 3.5
+    heading_sigma: float = math.radians(20)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The parts of the objective, scalars, and their weighted sum."""
+
+    language: Tensor
+    layout: Tensor
+    position: Tensor
+    orientation: Tensor
+
+    def total(self, weights: LossWeights) -> Tensor:
+        """Return the paper's weighted sum."""
+        situation = self.position + weights.orientation * self.orientation
+        return self.language + weights.layout * self.layout + weights.situation * situation
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of values where the mask holds; 0, with zero gradients, where it holds nowhere."""
+    return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp_min(1)
+
+
+def gaussian_nll(predicted: Gaussian, target: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of 1/2 sum over x, y of (error^2 / sigma^2 + log sigma^2), L_BEV and L_pos.
+
+    Args:
+        predicted: (..., 2).
+        target: (..., 2) metres.
+        mask: (...) bool, True where the target is real.
+    """
+    target = torch.where(mask[..., None], target.float(), torch.zeros_like(predicted.mean))
+    error = (predicted.mean - target).square() * torch.exp(-predicted.log_variance)
+    return masked_mean(0.5 * (error + predicted.log_variance).sum(dim=-1), mask)
+
+
+def heading_divergence(logits: Tensor, heading: Tensor, mask: Tensor, sigma: float) -> Tensor:
+    """Return the mean KL divergence from the predicted heading to a Gaussian wrapped around the true one, L_ori.
+
+    Args:
+        logits: (..., bins).
+        heading: (...) radians, any turn.
+        mask: (...) bool, True where the heading is real.
+        sigma: standard deviation of the target, radians.
+    """
+    heading = torch.where(mask, heading.float(), torch.zeros_like(logits[..., 0]))
+    target = wrapped_gaussian(heading, sigma, logits.shape[-1])
+    divergence = torch.xlogy(target, target) - target * F.log_softmax(logits, dim=-1)
+    return masked_mean(divergence.sum(dim=-1), mask)
+
+
+def language_loss(model: LanguageModel, hidden: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy of the next token, L_CE; logits are computed for supervised tokens only.
+
+    Args:
+        model: whose vocabulary the labels are.
+        hidden: (B, S, hidden_size) hidden states; that of column s predicts the label of column s + 1.
+        labels: (B, S) ids, IGNORED where nothing is to be learned.
+    """
+    supervised = labels[:, 1:] != IGNORED
+    logits = model.logits(hidden[:, :-1][supervised]).float()
+    loss = F.cross_entropy(logits, labels[:, 1:][supervised], reduction="sum")
+    return loss / supervised.sum().clamp_min(1)
