@@ -63,7 +63,7 @@ def pool_patches(patches: Tensor, pool: Pool, stride: int) -> Tensor:
         (N, side * side, width).
     """
     count, tokens, width = patches.shape
-    grid = round(tokens**0.5)
+    grid = round(int(tokens) ** 0.5)  # int: a tracer counts in tensors
     image = patches.transpose(1, 2).reshape(count, width, grid, grid)
     if pool == "average":
         pooled = F.avg_pool2d(image, stride)

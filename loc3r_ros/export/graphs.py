@@ -1,0 +1,199 @@
+"""The three graphs that run on the robot, as PyTorch modules of named arrays without a batch axis.
+
+Pictures come as uint8 (H, W, 3) RGB, so that a quarter of the bytes travels to the device and scaling is done there.
+The language graph reads the cache of the tokens before it from two places, the memory's prefix (shared, never changed)
+and the suffix of one question, and gives the cache rows of its own tokens alone: whoever runs it lets these outputs
+land where the next rows belong, so no step ever copies a cache.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2DecoderLayer
+
+from loc3r_ros.errors import ConfigError
+from loc3r_ros.model.config import LanguageConfig
+from loc3r_ros.model.cut3r import Cut3R, Cut3RStep
+from loc3r_ros.model.heads import Gaussian
+from loc3r_ros.model.language import rotary
+from loc3r_ros.model.loc3r import Loc3R
+
+
+def scaled_pixels(image: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return (1, 3, H, W) pixels in [-1, 1] of an (H, W, 3) uint8 image."""
+    pixels = (image.to(torch.float32) / 255.0 - 0.5) / 0.5
+    return pixels.permute(2, 0, 1)[None].to(dtype)
+
+
+class PosePriorGraph(nn.Module):
+    """One step of the pose prior."""
+
+    INPUTS = ("image", "state", "memory", "is_first")
+    OUTPUTS = ("camera_token", "world_t_camera", "new_state", "new_memory")
+
+    def __init__(self, network: Cut3R, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.step = Cut3RStep(network, *image_size)
+        self.dtype = network.pose_token.dtype
+
+    def forward(self, image: Tensor, state: Tensor, memory: Tensor, is_first: Tensor) -> tuple[Tensor, ...]:
+        """Look at one frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB. Where the network sees another size (VLM-3R squashes the vision tower's frame),
+                it is resized bilinearly without antialiasing.
+            state: (state_size, dim).
+            memory: (slots, 2 dim).
+            is_first: (1,) bool; the state is then ignored.
+
+        Returns:
+            camera token (1, dim), world_t_camera (4, 4) float32, new state, new memory.
+        """
+        pixels = scaled_pixels(image, self.dtype)
+        if image.shape[:2] != self.image_size:
+            pixels = F.interpolate(pixels, self.image_size, mode="bilinear", align_corners=False)
+        token, pose, state, memory = self.step(pixels, state[None], memory[None], is_first)
+        return token, pose[0].float(), state[0], memory[0]
+
+
+class VisionGraph(nn.Module):
+    """A picture and its camera token to all tokens of its frame, newlines included."""
+
+    INPUTS = ("image", "camera_token")
+    OUTPUTS = ("tokens",)
+
+    def __init__(self, model: Loc3R) -> None:
+        super().__init__()
+        if model.camera is None or model.config.layout.tail_tokens:
+            raise ConfigError(
+                f"Only a model whose frames begin with a camera token and end by themselves can be appended to; "
+                f"{model.config.name} has video.camera {model.config.video.camera} and video.newline "
+                f"{model.config.video.newline!r}."
+            )
+        self.model = model
+
+    def forward(self, image: Tensor, camera_token: Tensor) -> tuple[Tensor]:
+        """Encode one frame: image (size, size, 3) uint8 RGB, camera_token (1, camera_dim) -> (tokens, width)."""
+        patches = self.model.encode_frames(scaled_pixels(image, self.model.newline.dtype))
+        return (self.model.frame_tokens(patches, camera_token)[0],)
+
+
+class LanguageGraph(nn.Module):
+    """New tokens on a cached past, and the heads at the rows where they are wanted."""
+
+    INPUTS = ("embeddings", "start", "layout_rows", "position_rows", "orientation_rows", "logit_rows")
+    OUTPUTS = ("layout", "position", "orientation", "logits")
+
+    def __init__(self, model: Loc3R) -> None:
+        super().__init__()
+        self.language = model.language
+        self.heads = model.heads
+        self.config = model.config.language
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        start: Tensor,
+        layout_rows: Tensor,
+        position_rows: Tensor,
+        orientation_rows: Tensor,
+        logit_rows: Tensor,
+        *caches: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """Append tokens.
+
+        Args:
+            embeddings: (T, width) new tokens.
+            start: (1,) int64 position id of the first of them.
+            layout_rows: (A,) int64 rows of `embeddings` that are patches.
+            position_rows: (B,) rows of `<Pos>`.
+            orientation_rows: (C,) rows of `<Ori>`.
+            logit_rows: (D,) rows whose next token is asked for.
+            caches: for each layer prefix keys and values (P, kv_heads, head_dim), then for each layer suffix keys and
+                values (Q, kv_heads, head_dim); P >= 1.
+
+        Returns:
+            layout (A, 4) and position (B, 4): x, y, log variances; orientation (C, bins) logits; logits (D, vocab);
+            all float32. Then for each layer keys and values of the new tokens (T, kv_heads, head_dim).
+        """
+        config, dtype = self.config, embeddings.dtype
+        length, suffix_length = embeddings.shape[0], caches[-1].shape[0]
+        rows = torch.arange(length, device=embeddings.device)
+        rotation = rotary((start + rows)[None], config.head_dim, config.rope_theta, dtype)
+        columns = torch.arange(suffix_length + length, device=embeddings.device)
+        hidden = columns[None, :] > suffix_length + rows[:, None]
+        blocked = torch.zeros(1, device=embeddings.device).masked_fill(hidden, torch.finfo(torch.float32).min)
+        prefix, suffix = caches[: 2 * config.layers], caches[2 * config.layers :]
+        states, new = embeddings, []
+        for index, layer in enumerate(self.language.layers):
+            assert isinstance(layer, Qwen2DecoderLayer)
+            pair = slice(2 * index, 2 * index + 2)
+            attended, keys, values = attend(
+                layer.self_attn, config, layer.input_layernorm(states), rotation, blocked, prefix[pair], suffix[pair]
+            )
+            states = states + attended
+            states = states + layer.mlp(layer.post_attention_layernorm(states))
+            new += [keys, values]
+        states = self.language.norm(states)
+        return (
+            packed(self.heads.layout_of(states[layout_rows])),
+            packed(self.heads.position_of(states[position_rows])),
+            self.heads.heading_logits(states[orientation_rows]),
+            self.language.logits(states[logit_rows]).float(),
+            *new,
+        )
+
+
+def packed(gaussian: Gaussian) -> Tensor:
+    """Return (..., 4): mean x, y and log variances."""
+    return torch.cat((gaussian.mean, gaussian.log_variance), dim=-1)
+
+
+def attend(
+    attention: Qwen2Attention,
+    config: LanguageConfig,
+    states: Tensor,
+    rotation: tuple[Tensor, Tensor],
+    blocked: Tensor,
+    prefix: tuple[Tensor, ...],
+    suffix: tuple[Tensor, ...],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Attend to prefix, suffix and the new tokens, which see one another causally; the prefix is not copied.
+
+    Args:
+        attention: Qwen2's attention, for its four projections.
+        config: sizes.
+        states: (T, width) normalised hidden states.
+        rotation: cosine and sine, (1, T, head_dim).
+        blocked: (T, Q + T) float32 to add to the logits of suffix and new tokens.
+        prefix: keys and values (P, kv_heads, head_dim).
+        suffix: keys and values (Q, kv_heads, head_dim).
+
+    Returns:
+        (T, width) and the new keys and values, (T, kv_heads, head_dim).
+    """
+    length, groups = states.shape[0], config.heads // config.kv_heads
+    queries = rotated(attention.q_proj(states).view(length, config.heads, config.head_dim), rotation)
+    keys = rotated(attention.k_proj(states).view(length, config.kv_heads, config.head_dim), rotation)
+    values = attention.v_proj(states).view(length, config.kv_heads, config.head_dim)
+    queries = queries * config.head_dim**-0.5
+    queries = queries.view(length, config.kv_heads, groups, config.head_dim).permute(1, 2, 0, 3)
+    queries = queries.reshape(config.kv_heads, groups * length, config.head_dim)
+    local_keys, local_values = torch.cat((suffix[0], keys)), torch.cat((suffix[1], values))
+    far = (queries @ prefix[0].permute(1, 2, 0)).float()
+    near = (queries @ local_keys.permute(1, 2, 0)).float() + blocked.repeat(groups, 1)
+    weights = F.softmax(torch.cat((far, near), dim=-1), dim=-1).to(states.dtype)
+    split = prefix[0].shape[0]
+    mixed = weights[..., :split] @ prefix[1].permute(1, 0, 2) + weights[..., split:] @ local_values.permute(1, 0, 2)
+    mixed = mixed.view(config.kv_heads, groups, length, config.head_dim).permute(2, 0, 1, 3)
+    return attention.o_proj(mixed.reshape(length, config.heads * config.head_dim)), keys, values
+
+
+def rotated(heads: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Return (T, heads, head_dim) turned by rotary embeddings; Qwen2 pairs element d with d + head_dim / 2."""
+    cosine, sine = (part[0][:, None] for part in rotation)
+    first, second = heads.chunk(2, dim=-1)
+    return heads * cosine + torch.cat((-second, first), dim=-1) * sine
