@@ -17,7 +17,12 @@ POSE_TOKEN_POSITION = (-1.0, -1.0)
 
 
 class Rope(NamedTuple):
-    """Cosine and sine of every angle of N tokens, each (N, head_dim)."""
+    """What turns the channels of N tokens, each (N, head_dim).
+
+    Attributes:
+        cos: cosine of the angle of each channel.
+        sin: sine likewise, negative for the first channel of each pair.
+    """
 
     cos: Tensor
     sin: Tensor
@@ -75,12 +80,14 @@ def rope(positions: Tensor, head_dim: int, device: torch.device | None = None) -
     """
     quarter = head_dim // 4
     frequencies = BASE ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
-    angles = (positions[:, :, None] * frequencies).repeat(1, 1, 2).flatten(1)
-    return Rope(angles.cos().float().to(device), angles.sin().float().to(device))
+    angles = positions[:, :, None] * frequencies
+    cos = torch.cat([angles.cos(), angles.cos()], dim=-1).flatten(1)
+    sin = torch.cat([-angles.sin(), angles.sin()], dim=-1).flatten(1)
+    return Rope(cos.float().to(device), sin.float().to(device))
 
 
 def rotate(x: Tensor, table: Rope) -> Tensor:
-    """Turn (B, heads, N, head_dim) queries or keys by the angles of their positions."""
+    """Turn (..., N, head_dim) queries or keys by the angles of their positions."""
     row_u, row_v, column_u, column_v = x.chunk(4, dim=-1)
-    quarter_turned = torch.cat([-row_v, row_u, -column_v, column_u], dim=-1)
-    return x * table.cos.to(x.dtype) + quarter_turned * table.sin.to(x.dtype)
+    partners = torch.cat([row_v, row_u, column_v, column_u], dim=-1)
+    return x * table.cos.to(x.dtype) + partners * table.sin.to(x.dtype)
