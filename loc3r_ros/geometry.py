@@ -324,7 +324,7 @@ def project(camera_matrix: Array, points: npt.ArrayLike) -> tuple[Array, npt.NDA
     """Project points onto the image of a pinhole camera without distortion.
 
     Args:
-        camera_matrix: (3, 3) K with pixel centres at whole numbers, as in sensor_msgs/CameraInfo.
+        camera_matrix: (3, 3) K; pixels follow its convention (sensor_msgs/CameraInfo: centres at whole numbers).
         points: (N, 3) in the camera's optical frame.
 
     Returns:

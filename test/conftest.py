@@ -1,9 +1,10 @@
-"""Shared by all tests: where reference data lies, and a private ROS domain."""
+"""Shared by all tests: where reference data lies, a private ROS domain, and how hypothesis draws."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -11,6 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Fixed draws and no wall time: a red test is red on every machine.
+settings.register_profile("loc3r", max_examples=60, deadline=None, derandomize=True)
+settings.load_profile("loc3r")
 
 
 def pytest_collection_modifyitems(items):
