@@ -155,7 +155,7 @@ class CoveragePolicy:
         self._sector = np.stack([x[inside], y[inside]], axis=1)
 
     def judge(self, candidate: Keyframe, kept: Sequence[Keyframe], capacity: int) -> str:
-        """Return `NOTHING_NEW` or nothing. In a full buffer a frame must also add more than its victim takes away."""
+        """Return `NOTHING_NEW` or nothing. In a full buffer a frame must also add what its victim takes away."""
         view = self.view(candidate)
         gain = sum(1 for cell in view if cell not in self._seen)
         if gain < max(self.min_gain * len(view), 1):
@@ -166,7 +166,7 @@ class CoveragePolicy:
         after = (*kept, candidate)
         loss = self._contribution(after[self.victim(after)])
         self.remove(candidate)
-        return "" if gain > loss else NOTHING_NEW
+        return "" if gain >= loss else NOTHING_NEW
 
     def victim(self, kept: Sequence[Keyframe]) -> int:
         """Return the keyframe that alone sees least; among equals, one whose neighbours in time are close together.
