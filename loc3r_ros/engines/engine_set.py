@@ -33,7 +33,7 @@ class EngineSet:
         manifest: sizes, names and calibration.
         backend: allocates the buffers that the engines read and write.
         pose_prior: image, state -> camera token, pose, new state.
-        vision: image, camera token -> the tokens of a frame.
+        vision: image -> the tokens of a frame after its camera token.
         language: embeddings, cache -> heads and logits at chosen rows, new cache rows.
         embedding: (vocabulary, width) table.
         head: cache tensor name -> (head_tokens, kv_heads, head_dim): the prompt's fixed beginning.

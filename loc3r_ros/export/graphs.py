@@ -28,16 +28,19 @@ def scaled_pixels(image: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class PosePriorGraph(nn.Module):
-    """One step of the pose prior."""
+    """One step of the pose prior, and its camera token as the language model takes it."""
 
     INPUTS = ("image", "state", "memory", "is_first")
     OUTPUTS = ("camera_token", "world_t_camera", "new_state", "new_memory")
 
-    def __init__(self, network: Cut3R, image_size: tuple[int, int]) -> None:
+    def __init__(self, network: Cut3R, model: Loc3R) -> None:
         super().__init__()
-        self.image_size = image_size
-        self.step = Cut3RStep(network, *image_size)
+        self.image_size = model.config.pose_prior.image_size
+        self.step = Cut3RStep(network, *self.image_size)
         self.dtype = network.pose_token.dtype
+        if model.camera is None:
+            raise ConfigError(f"The frames of {model.config.name} have no camera token (video.camera is false).")
+        self.camera = model.camera
 
     def forward(self, image: Tensor, state: Tensor, memory: Tensor, is_first: Tensor) -> tuple[Tensor, ...]:
         """Look at one frame.
@@ -50,35 +53,34 @@ class PosePriorGraph(nn.Module):
             is_first: (1,) bool; the state is then ignored.
 
         Returns:
-            camera token (1, dim), world_t_camera (4, 4) float32, new state, new memory.
+            camera token (1, width), world_t_camera (4, 4) float32, new state, new memory.
         """
         pixels = scaled_pixels(image, self.dtype)
         if image.shape[:2] != self.image_size:
             pixels = F.interpolate(pixels, self.image_size, mode="bilinear", align_corners=False)
         token, pose, state, memory = self.step(pixels, state[None], memory[None], is_first)
-        return token, pose[0].float(), state[0], memory[0]
+        return self.camera(token), pose[0].float(), state[0], memory[0]
 
 
 class VisionGraph(nn.Module):
-    """A picture and its camera token to all tokens of its frame, newlines included."""
+    """A picture to the tokens of its frame after the camera token, newlines included."""
 
-    INPUTS = ("image", "camera_token")
+    INPUTS = ("image",)
     OUTPUTS = ("tokens",)
 
     def __init__(self, model: Loc3R) -> None:
         super().__init__()
-        if model.camera is None or model.config.layout.tail_tokens:
+        if model.config.layout.tail_tokens:
             raise ConfigError(
-                f"Only a model whose frames begin with a camera token and end by themselves can be appended to; "
-                f"{model.config.name} has video.camera {model.config.video.camera} and video.newline "
-                f"{model.config.video.newline!r}."
+                f"The frames of {model.config.name} cannot be appended one by one: video.newline is "
+                f"{model.config.video.newline!r}, whose newline moves with every frame."
             )
         self.model = model
 
-    def forward(self, image: Tensor, camera_token: Tensor) -> tuple[Tensor]:
-        """Encode one frame: image (size, size, 3) uint8 RGB, camera_token (1, camera_dim) -> (tokens, width)."""
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        """Encode one frame: (size, size, 3) uint8 RGB -> (tokens - 1, width)."""
         patches = self.model.encode_frames(scaled_pixels(image, self.model.newline.dtype))
-        return (self.model.frame_tokens(patches, camera_token)[0],)
+        return (self.model.with_newlines(patches)[0],)
 
 
 class LanguageGraph(nn.Module):

@@ -89,7 +89,7 @@ def _pose_prior(config: Loc3RConfig, dtype: str) -> GraphSpec:
     state, memory = (TensorSpec(dtype, spec.state[name]) for name in ("state", "memory"))
     inputs = (TensorSpec("uint8", (*spec.image_size, 3)), state, memory, TensorSpec("bool", (1,)))
     outputs = (
-        TensorSpec(dtype, (1, config.pose_prior.camera_dim)),
+        TensorSpec(dtype, (1, config.language.hidden_size)),
         TensorSpec("float32", (4, 4)),
         state,
         memory,
@@ -103,8 +103,8 @@ def _pose_prior(config: Loc3RConfig, dtype: str) -> GraphSpec:
 
 def _vision(config: Loc3RConfig, dtype: str) -> GraphSpec:
     side = config.vision.image_size
-    inputs = (TensorSpec("uint8", (side, side, 3)), TensorSpec(dtype, (1, config.pose_prior.camera_dim)))
-    outputs = (TensorSpec(dtype, (config.layout.tokens_per_frame, config.language.hidden_size)),)
+    inputs = (TensorSpec("uint8", (side, side, 3)),)
+    outputs = (TensorSpec(dtype, (config.layout.tokens_per_frame - 1, config.language.hidden_size)),)
     return GraphSpec(
         "vision.onnx",
         dict(zip(VisionGraph.INPUTS, inputs, strict=True)),

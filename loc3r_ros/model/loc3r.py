@@ -91,22 +91,25 @@ class Loc3R(nn.Module):
         Returns:
             (N, tokens_per_frame, hidden_size).
         """
+        tokens = self.with_newlines(patches)
+        if self.camera is None:
+            return tokens
+        assert camera is not None, "this model's frames begin with a camera token"
+        first = self.camera(camera.to(self.newline.dtype)).to(tokens.dtype)
+        return torch.cat((first[:, None], tokens), dim=1)
+
+    def with_newlines(self, patches: Tensor) -> Tensor:
+        """Return patches (N, patches, hidden_size) with the newline tokens inside frames: all but the camera token."""
         count, _, width = patches.shape
         layout = self.config.layout
         newline = self.newline.to(patches.dtype)
         if layout.newline == "grid":
             rows = patches.view(count, layout.rows, layout.columns, width)
             ends = newline.expand(count, layout.rows, 1, width)
-            tokens = torch.cat((rows, ends), dim=2).flatten(1, 2)
-        elif layout.newline == "frame":
-            tokens = torch.cat((patches, newline.expand(count, 1, width)), dim=1)
-        else:
-            tokens = patches
-        if self.camera is None:
-            return tokens
-        assert camera is not None, "this model's frames begin with a camera token"
-        first = self.camera(camera.to(self.newline.dtype)).to(tokens.dtype)
-        return torch.cat((first[:, None], tokens), dim=1)
+            return torch.cat((rows, ends), dim=2).flatten(1, 2)
+        if layout.newline == "frame":
+            return torch.cat((patches, newline.expand(count, 1, width)), dim=1)
+        return patches
 
     def video_tokens(self, pixels: Tensor, camera: Tensor | None) -> Tensor:
         """Return all tokens of videos, (B, layout.video_tokens(F), hidden_size).
