@@ -1,0 +1,86 @@
+"""Questions about a scene and their answers, of the twelve types that SQA3D, ScanQA and VSI-Bench ask.
+
+A question that is asked from a situation has the same answer from (nearly) every pose that the situation allows.
+Only furniture that the video shows is named, and in such a question none that the situation itself names.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from loc3r_ros.world import questions_scene, questions_situated
+from loc3r_ros.world.facts import Cue, Fact, Stage
+from loc3r_ros.world.language import put
+from loc3r_ros.world.situations import Situation, name_of
+
+PER_SITUATION = 2
+PER_SCENE = 3
+PAIRED = ("closer", "order")
+"""Types whose answer is one of two names in the question, which stand in random order."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.
+
+    Attributes:
+        type: one of `language.QUESTIONS`.
+        text: the question.
+        answer: the one right answer.
+        situation: index of the situation that it is asked from, None where it needs none.
+        cues: what must not betray the answer.
+    """
+
+    type: str
+    text: str
+    answer: str
+    situation: int | None
+    cues: tuple[Cue, ...]
+
+
+def make_questions(stage: Stage, situations: Sequence[Situation], rng: np.random.Generator) -> list[Question]:
+    """Ask up to PER_SCENE questions of each type about a scene, and up to PER_SITUATION from each situation.
+
+    Within a type the answer is drawn first, then a question that has it: no answer is common because furniture is.
+
+    Args:
+        stage: the scene and what the video shows of it.
+        situations: poses in the world.
+        rng: draws questions and words.
+    """
+    asked = [_ask(fact, None, stage, rng) for fact in _draw(questions_scene.facts(stage), PER_SCENE, rng)]
+    for number, view in enumerate(questions_situated.views(stage, situations, rng)):
+        asked += [_ask(fact, number, stage, rng) for fact in _draw(questions_situated.facts(view), PER_SITUATION, rng)]
+    return asked
+
+
+def _draw(facts: Iterable[Fact], count: int, rng: np.random.Generator) -> list[Fact]:
+    """Return up to `count` facts of each type, their answers as different as can be."""
+    table: dict[str, dict[str, list[Fact]]] = defaultdict(lambda: defaultdict(list))
+    for fact in facts:
+        table[fact.type][fact.group].append(fact)
+    drawn = []
+    for groups in table.values():
+        shuffled = [[group[i] for i in rng.permutation(len(group))[:count]] for group in groups.values()]
+        order = [shuffled[i] for i in rng.permutation(len(shuffled))]
+        rounds = [group[turn] for turn in range(count) for group in order if turn < len(group)]
+        drawn += rounds[:count]
+    return drawn
+
+
+def _ask(fact: Fact, situation: int | None, stage: Stage, rng: np.random.Generator) -> Question:
+    """Put a fact in words."""
+    names = {slot: name_of(stage.furniture[slot], stage, rng) for slot in fact.slots if isinstance(slot, int)}
+    phrases = [names[slot] if isinstance(slot, int) else slot for slot in fact.slots]
+    cues = fact.cues
+    if fact.type in PAIRED:
+        turned = bool(rng.integers(2))
+        phrases = phrases[::-1] if turned else phrases
+        cues = (*cues, Cue((fact.type, "position"), "second" if turned else "first", 2))
+    answer = names[fact.answer].removeprefix("the ") if isinstance(fact.answer, int) else fact.answer
+    text = put(fact.type, rng, **dict(zip("xyz", phrases, strict=False)))
+    return Question(fact.type, text, answer, situation, cues)

@@ -1,0 +1,138 @@
+"""Situations: where an observer stands and looks, in words that leave little open."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from loc3r_ros.geometry import Array, wrap_angle
+from loc3r_ros.world.ceiling import Ceiling, ceiling_of
+from loc3r_ros.world.facts import Stage
+from loc3r_ros.world.language import describe
+from loc3r_ros.world.scene import Furniture, Mount
+from loc3r_ros.world.viewpoints import BEARINGS, FACING, RESOLUTION, Clause, Region, Relation, Viewpoints
+
+MAX_SPREAD = 0.35
+"""Largest rms distance, metres, of the poses consistent with the words from the true one."""
+MAX_TURN_SPREAD = math.radians(10.0)
+MAX_CLAUSES = 4
+TRIES = 120
+FAR = 0.6
+"""What is faced or beside lies further away than this, metres: a bearing to something at hand says little."""
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """A described observer.
+
+    Attributes:
+        text: the description.
+        pose: (3,) x, y, heading in the frame that its owner names.
+        clauses: what the text says.
+        region: the poses, in the world, of which all of it is true.
+        spread: rms distance of the region from the truth, metres.
+        ceiling: the best accuracy that the words allow.
+    """
+
+    text: str
+    pose: Array
+    clauses: tuple[Clause, ...]
+    region: Region
+    spread: float
+    ceiling: Ceiling
+
+    @property
+    def mentioned(self) -> frozenset[int]:
+        """Ids of the furniture that the text names."""
+        return frozenset(clause.furniture for clause in self.clauses)
+
+
+def name_of(item: Furniture, stage: Stage, rng: np.random.Generator) -> str:
+    """Return a phrase that only this piece of furniture fits: "the sofa" or "the red sofa"."""
+    if stage.viewpoints.count(item.category) == 1 and rng.random() < 0.6:
+        return f"the {item.category}"
+    return f"the {item.name}"
+
+
+def make_situations(stage: Stage, count: int, rng: np.random.Generator) -> list[Situation]:
+    """Return up to `count` situations, poses in the world; a scene that is too bare gives fewer.
+
+    Args:
+        stage: the scene and what the video shows of it: situations name nothing else.
+        count: how many are wanted.
+        rng: draws places and words.
+    """
+    named = [item for item in stage.named if item.mount is not Mount.FLAT]
+    found: list[Situation] = []
+    for _ in range(TRIES if len(named) >= 3 else 0):
+        if len(found) == count:
+            break
+        situation = _try(stage, named, rng)
+        if situation is not None and all(_differs(situation, other) for other in found):
+            found.append(situation)
+    return found
+
+
+def _differs(one: Situation, other: Situation) -> bool:
+    apart = np.hypot(*(one.pose[:2] - other.pose[:2]))
+    return bool(apart > 0.5 or abs(wrap_angle(one.pose[2] - other.pose[2])) > math.radians(30.0))
+
+
+def _try(stage: Stage, named: list[Furniture], rng: np.random.Generator) -> Situation | None:
+    """Stand somewhere, look at something, and say more until the words pin the pose down."""
+    viewpoints = stage.viewpoints
+    beside = named[rng.integers(len(named))]
+    relation = Relation.IN_FRONT_OF if _has_front(beside) and rng.random() < 0.4 else Relation.BESIDE
+    cells = viewpoints.near(beside.id, relation)
+    if not len(cells):
+        return None
+    place = viewpoints.places[cells[rng.integers(len(cells))]] + rng.uniform(-0.5, 0.5, 2) * RESOLUTION
+    distance, bearing = (values[:, 0] for values in viewpoints.survey(place[None]))
+    far = [item for item in named if item is not beside and item.room == beside.room and distance[item.id] > FAR]
+    if not far:
+        return None
+    faced = far[rng.integers(len(far))]
+    pose = np.array([*place, wrap_angle(bearing[faced.id] + rng.uniform(-0.6, 0.6) * FACING)])
+    clauses = [Clause(relation, beside.id), Clause(Relation.FACING, faced.id)]
+    if not viewpoints.holds(clauses, pose):
+        return None
+    others = [far[i] for i in rng.permutation(len(far)) if far[i] is not faced]
+    return _pin_down(stage, pose, clauses, others, rng)
+
+
+def _pin_down(
+    stage: Stage, pose: Array, clauses: list[Clause], others: list[Furniture], rng: np.random.Generator
+) -> Situation | None:
+    viewpoints = stage.viewpoints
+    region = viewpoints.region(clauses)
+    for item in others:
+        if _is_small(region, pose) or len(clauses) == MAX_CLAUSES:
+            break
+        clause = _side_clause(viewpoints, pose, item)
+        if clause is not None:
+            clauses = [*clauses, clause]
+            region = viewpoints.region(clauses)
+    if not _is_small(region, pose):
+        return None
+    names = {clause.furniture: name_of(stage.furniture[clause.furniture], stage, rng) for clause in clauses}
+    text = describe(clauses, names, rng)
+    return Situation(text, pose, tuple(clauses), region, region.spread(pose)[0], ceiling_of(region))
+
+
+def _side_clause(viewpoints: Viewpoints, pose: Array, item: Furniture) -> Clause | None:
+    for relation in BEARINGS:
+        clause = Clause(relation, item.id)
+        if relation is not Relation.FACING and viewpoints.holds([clause], pose):
+            return clause
+    return None
+
+
+def _is_small(region: Region, pose: Array) -> bool:
+    distance, turn = region.spread(pose)
+    return distance < MAX_SPREAD and turn < MAX_TURN_SPREAD
+
+
+def _has_front(item: Furniture) -> bool:
+    return item.mount in (Mount.AGAINST_WALL, Mount.ON_WALL)
