@@ -78,8 +78,9 @@ def config_of(folder, name, variant):
 
 
 def build(folder, name, variant, **changes):
-    network = Cut3R(replace(config_of(folder, name, variant), **changes))
-    network.load_state_dict(rename(weights(folder, name)))
+    with torch.device("meta"):
+        network = Cut3R(replace(config_of(folder, name, variant), **changes))
+    network.load_state_dict(rename(weights(folder, name)), assign=True)
     return network.eval()
 
 

@@ -211,7 +211,11 @@ class PoseMemory(nn.Module):
         self.proj_q = nn.Linear(config.encoder_dim, dim)
         self.masked_token = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
         self.mem = nn.Parameter(torch.randn(1, config.memory_slots, 2 * dim) * 0.02)
-        self.write_blocks = nn.ModuleList(DecoderBlock(2 * dim, heads) for _ in range(layers))
+        write_blocks = [DecoderBlock(2 * dim, heads) for _ in range(layers)]
+        for block in write_blocks:  # slots attend to one entry: queries and keys never count, and get no gradient
+            for part in (block.norm2, block.cross_attn.projq, block.cross_attn.projk):
+                part.requires_grad_(False)
+        self.write_blocks = nn.ModuleList(write_blocks)
         self.read_blocks = nn.ModuleList(DecoderBlock(2 * dim, heads) for _ in range(layers))
 
     def key(self, features: Tensor) -> Tensor:
