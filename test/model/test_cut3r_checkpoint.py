@@ -1,6 +1,7 @@
 """CUT3R's checkpoints: the official layout, and what is wrong with a file."""
 
 import builtins
+import contextlib
 import os
 import pickle
 import sys
@@ -135,7 +136,8 @@ def attacks(victim):
 def test_code_in_a_checkpoint_never_runs(save_official, official, tmp_path, name):
     victim = tmp_path / "victim"
     attack = attacks(victim)[name]
-    pickle.loads(pickle.dumps(attack))
+    with contextlib.suppress(Exception):
+        pickle.loads(pickle.dumps(attack))
     assert victim.exists(), "the attack works on who trusts the file"
     victim.unlink()
     network = load_cut3r_checkpoint(save_official(official, optimizer=attack), CONFIG)
