@@ -26,8 +26,11 @@ from loc3r_ros.interface import FloatArray, ImageArray
 Data = bytes | bytearray | memoryview | array | npt.NDArray[np.uint8]
 """What holds the bytes of a message."""
 
-MAX_PIXELS = 1 << 27
-"""An image of more pixels than this (134 million) is a broken header, not a picture."""
+MAX_PIXELS = 1 << 26
+"""An image of more pixels than this (67 million) is a broken header, not a picture."""
+
+_END_MARKS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}
+"""How a JPEG and a PNG begin and end; older OpenCV fills what is missing of a truncated one with grey."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,8 @@ def decode_compressed(data: Data, image_format: str = "") -> ImageArray:
         raise ImageError(f"The format {image_format!r} is that of depth images: choose a topic with colour images.")
     content = _bytes(data)
     _check_size(*_compressed_size(content, image_format))
-    if content[:2] == b"\xff\xd8" and b"\xff\xd9" not in bytes(content[-4096:]):
-        raise ImageError(f"The compressed image is truncated: its {len(content)} bytes lack the end mark of a JPEG.")
+    if _END_MARKS.get(bytes(content[:2]), b"") not in bytes(content[-4096:]):  # cameras pad behind it
+        raise ImageError(f"The compressed image is truncated: its {len(content)} bytes lack the end of their format.")
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         bgr = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
