@@ -7,7 +7,9 @@ the same process. It takes no command line; the names come from the main node, w
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
@@ -23,14 +25,24 @@ from loc3r_ros.ros.qos import (
     STATIC_TRANSFORMS,
     TRANSFORMS,
     Offer,
-    choose_qos,
+    Policies,
+    choose_policies,
     explain_silence,
-    same_policies,
+    profile,
 )
 from loc3r_ros.ros.transforms import TransformListener
 
 IMAGE_TYPES = {"raw": Image, "compressed": CompressedImage}
 INFO_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """What the image subscription listens to."""
+
+    topic: str
+    transport: str
+    policies: Policies
 
 
 class Inputs:
@@ -58,7 +70,9 @@ class Inputs:
         self._node: Node | None = None
         self._spinner: SpinThread | None = None
         self._image: Subscription | None = None
-        self._image_qos: QoSProfile | None = None
+        self._current: ImageSource | None = None
+        self._lock = threading.RLock()
+        self.is_enabled = True
         self.camera_info: CameraInfo | None = None
 
     def open(self) -> None:
@@ -86,11 +100,12 @@ class Inputs:
 
     def close(self) -> None:
         """Stop hearing; harmless where nothing is open."""
-        if self._spinner is not None:
-            self._spinner.stop()
-        if self._node is not None:
-            self._node.destroy_node()
-        self._node = self._spinner = self._image = self._image_qos = None
+        with self._lock:
+            if self._spinner is not None:
+                self._spinner.stop()
+            if self._node is not None:
+                self._node.destroy_node()
+            self._node = self._spinner = self._image = self._current = None
 
     @property
     def topic(self) -> str:
@@ -112,24 +127,25 @@ class Inputs:
 
     def refresh(self) -> None:
         """Subscribe to the images anew where topic, type or the publishers' quality of service ask for it."""
-        if self._node is None:
-            return
+        with self._lock:
+            if self._node is None:
+                return
+            wanted = self._wanted() if self.is_enabled else None
+            if wanted == self._current:
+                return
+            if self._image is not None:
+                self._node.destroy_subscription(self._image)
+            self._image, self._current = None, wanted
+            if wanted is not None:
+                self._image = self._node.create_subscription(
+                    IMAGE_TYPES[wanted.transport], wanted.topic, self._on_image, profile(wanted.policies)
+                )
+
+    def _wanted(self) -> ImageSource:
         parameters = self._parameters()
         offers = [offer for offer in self._offers() if offer.message_type == self.message_type]
-        qos = choose_qos(parameters.image_qos, offers, parameters.image_queue)
-        current = self._image
-        if current is not None and self._image_qos is not None:
-            is_same_topic = (current.topic_name, current.msg_type) == (
-                self.topic,
-                IMAGE_TYPES[parameters.image_transport],
-            )
-            if is_same_topic and same_policies(self._image_qos, qos):
-                return
-            self._node.destroy_subscription(current)
-        self._image_qos = qos
-        self._image = self._node.create_subscription(
-            IMAGE_TYPES[parameters.image_transport], self.topic, self._on_image, qos
-        )
+        policies = choose_policies(parameters.image_qos, offers, parameters.image_queue)
+        return ImageSource(self.topic, parameters.image_transport, policies)
 
     def describe_silence(self) -> str:
         """Return a sentence on why no image arrives."""
@@ -139,8 +155,8 @@ class Inputs:
             for name, types in self._owner.get_topic_names_and_types()
             if type_name in types and self._owner.count_publishers(name)
         ]
-        asked = self._image_qos or choose_qos("auto", [], 1)
-        return explain_silence(self.topic, type_name, asked, self._offers(), others)
+        is_reliable = self._current is not None and self._current.policies.is_reliable
+        return explain_silence(self.topic, type_name, is_reliable, self._offers(), others)
 
     def _offers(self) -> list[Offer]:
         return [

@@ -1,7 +1,7 @@
 """The one slot between the camera and the worker: the newest frame wins, and every frame is counted.
 
-Frames are offered by the executor and handled by one worker thread, together with the few jobs (reset, load) that must
-not run beside `observe`.
+Frames are offered by the executor and handled by one worker thread, together with the few jobs (load, reset, seed) that
+must not run beside `observe`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from sensor_msgs.msg import CompressedImage, Image
@@ -28,15 +29,23 @@ class Frame:
     arrival: int
 
 
+class Outcome(Enum):
+    """What became of a frame; the values are the names of the counts."""
+
+    PROCESSED = "processed"
+    FAILED = "failed"
+    REPLACED = "replaced"
+
+
 @dataclass(frozen=True)
 class FrameCounts:
-    """What became of the frames: `received == processed + failed + replaced + (1 for one waiting or in work)`.
+    """What became of the frames: `received == processed + failed + replaced + pending`.
 
     Attributes:
         received: frames that arrived.
         processed: frames that the localizer has seen.
         failed: frames that could not be used; a warning named the cause.
-        replaced: frames that a newer one replaced before the worker took them, or that a reset or stop discarded.
+        replaced: frames left out for a newer one, or discarded by a reset or a stop.
         pending: frames waiting or in work, 0 to 2.
     """
 
@@ -47,19 +56,22 @@ class FrameCounts:
     pending: int = 0
 
 
+Job = tuple[Callable[[], Any], "Future[Any]"]
+
+
 class Intake:
     """A slot of one, a queue of jobs, and the thread that empties both."""
 
-    def __init__(self, handle: Callable[[Frame], bool]) -> None:
+    def __init__(self, handle: Callable[[Frame], Outcome]) -> None:
         """Start the worker.
 
         Args:
-            handle: looks at a frame in the worker and says whether it could be used; it does not raise.
+            handle: looks at a frame in the worker and says what became of it; it does not raise.
         """
         self._handle = handle
         self._changed = threading.Condition()
         self._waiting: Frame | None = None
-        self._jobs: list[tuple[Callable[[], Any], Future[Any]]] = []
+        self._jobs: list[Job] = []
         self._counts = FrameCounts()
         self._is_closed = False
         self._thread = threading.Thread(target=self._work, name="loc3r_observer")
@@ -80,7 +92,7 @@ class Intake:
             self._changed.notify()
 
     def submit(self, job: Callable[[], Any]) -> Future[Any]:
-        """Run a job in the worker, before any frame that waits, and return its future."""
+        """Run a job in the worker, before any frame that waits, and return its future; cancelled once closed."""
         future: Future[Any] = Future()
         with self._changed:
             if self._is_closed:
@@ -112,7 +124,7 @@ class Intake:
         changed = {name: getattr(self._counts, name) + number for name, number in increments.items()}
         self._counts = replace(self._counts, **changed)
 
-    def _take(self) -> tuple[tuple[Callable[[], Any], Future[Any]] | None, Frame | None]:
+    def _take(self) -> tuple[Job | None, Frame | None]:
         """Wait for work and return a job, a frame, or neither once the intake is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._waiting or self._is_closed)
@@ -127,9 +139,9 @@ class Intake:
             if job is not None:
                 _run(*job)
             elif frame is not None:
-                is_used = self._handle(frame)
+                outcome = self._handle(frame)
                 with self._changed:
-                    self._count(pending=-1, processed=int(is_used), failed=int(not is_used))
+                    self._count(pending=-1, **{outcome.value: 1})
             else:
                 return
 
@@ -137,5 +149,5 @@ class Intake:
 def _run(job: Callable[[], Any], future: Future[Any]) -> None:
     try:
         future.set_result(job())
-    except BaseException as error:  # whoever waits for the future gets it
+    except Exception as error:  # whoever waits for the future gets it
         future.set_exception(error)

@@ -22,6 +22,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.signals import SignalHandlerOptions
 
 from loc3r_ros.errors import Loc3RError
+from loc3r_ros.ros.logs import ThrottledLog
 
 
 class GuardedLifecycleNode(LifecycleNode):
@@ -126,27 +127,35 @@ class SpinThread:
     """An executor in a thread of its own, which an exception in a callback does not end."""
 
     def __init__(self, name: str, executor: Executor, log_error: Callable[[str], object]) -> None:
-        self.executor = executor
-        self._log_error = log_error
-        self._is_stopping = False
+        """Begin to spin.
+
+        Args:
+            name: name of the thread.
+            executor: the executor; it is shut down at the end.
+            log_error: logs an error.
+        """
+        self._executor = executor
+        self._log_error = ThrottledLog(log_error)
+        self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._spin, name=name)
         self._thread.start()
 
     def stop(self) -> None:
         """Let the running callback end and join the thread."""
-        self._is_stopping = True
-        self.executor.create_task(lambda: None)  # ends the wait; a plain wake would not
+        self._is_stopping.set()
+        self._executor.create_task(lambda: None)  # ends the wait; a plain wake would not
         self._thread.join()
-        self.executor.shutdown()
+        self._executor.shutdown()
 
     def _spin(self) -> None:
-        while not self._is_stopping:
+        while not self._is_stopping.is_set():
             try:
-                self.executor.spin_once()
+                self._executor.spin_once()
             except ExternalShutdownException:
                 return
             except Exception:
                 self._log_error(f"A callback failed; the node goes on:\n{traceback.format_exc()}")
+                self._is_stopping.wait(0.01)  # where it fails for ever, it must not take the whole machine
 
 
 NodeType = TypeVar("NodeType", bound=GuardedLifecycleNode)
@@ -163,7 +172,7 @@ def run(make_node: Callable[[], NodeType], make_executor: Callable[[], Executor]
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make_node()
         executor = make_executor()

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from loc3r_ros.camera_only import CameraOnly
-from loc3r_ros.errors import EngineError
+from loc3r_ros.errors import ConfigError, EngineError, NotReadyError
 from loc3r_ros.interface import LocalizerProtocol
 from loc3r_ros.keyframes import CoveragePolicy, KeyframeBuffer, MotionPolicy, Policy
 from loc3r_ros.resources import find_resource
@@ -49,4 +49,19 @@ def make_localizer(parameters: Parameters) -> LocalizerProtocol:
     if folder is None:
         return CameraOnly(make_buffer(parameters))
     localizer: LocalizerProtocol = importlib.import_module("loc3r_ros.localizer").Localizer.load(folder)
+    return localizer
+
+
+def resume_localizer(parameters: Parameters, path: Path) -> LocalizerProtocol:
+    """Load a session that `save` wrote.
+
+    Raises:
+        NotReadyError: there is no model that could use it.
+        ConfigError: there is no such file.
+    """
+    if not parameters.engines:
+        raise NotReadyError("No model is loaded, so a session cannot be: set the parameter engines.")
+    if not path.exists():
+        raise ConfigError(f"There is no session file {path}.")
+    localizer: LocalizerProtocol = importlib.import_module("loc3r_ros.localizer").Localizer.resume(path)
     return localizer

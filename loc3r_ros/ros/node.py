@@ -1,110 +1,259 @@
 """The node `loc3r`.
 
 An image arrives in the thread of the inputs and goes into a slot of one (`intake`). The worker takes the newest,
-decodes it, waits at most `odometry_timeout` for the odometry at its stamp, shows both to the localizer and publishes
-what came of it. Timers broadcast `map` -> `odom`, watch the camera and publish diagnostics. Services and the action
-answer from the localizer's snapshot in threads of their own.
+decodes it, waits at most `odometry_timeout` for the odometry at its stamp, shows both to the localizer (`observer`) and
+publishes what came of it (`session`, `outputs`). Timers broadcast `map` -> `odom`, watch the camera and publish
+diagnostics. Services and the action answer from the localizer's snapshot in threads of their own (`services`).
 """
 
 from __future__ import annotations
 
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
-from nav_msgs.msg import Path as PathMessage
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 
-from loc3r_ros.errors import Loc3RError
-from loc3r_ros.interface import FloatArray, LocalizerProtocol
-from loc3r_ros.ros import conversions, parameters
+from loc3r_ros.errors import ConfigError, NotReadyError
+from loc3r_ros.interface import LocalizerProtocol
+from loc3r_ros.keyframes import JUMP_BACK
+from loc3r_ros.ros import localizers, parameters
 from loc3r_ros.ros.inputs import Inputs
-from loc3r_ros.ros.intake import Frame, Intake
 from loc3r_ros.ros.lifecycle import GuardedLifecycleNode, run
-from loc3r_ros.ros.localizers import make_localizer
-from loc3r_ros.ros.qos import LATCHED
-from loc3r_ros.ros.transforms import TransformError, TransformListener
+from loc3r_ros.ros.logs import ThrottledLog
+from loc3r_ros.ros.outputs import Outputs
+from loc3r_ros.ros.parameters import Parameters
+from loc3r_ros.ros.report import Reporter
+from loc3r_ros.ros.services import Services
+from loc3r_ros.ros.session import Session
+from loc3r_ros.ros.transforms import TransformListener
+
+WATCH_PERIOD = 0.5
+"""s between two looks at the publishers of the images."""
+THREADS = 6
+"""Threads for callbacks: timers and lifecycle, the broadcast, and requests that wait."""
 
 
 class Loc3rNode(GuardedLifecycleNode):
     """The perception node."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(
+        self, make_localizer: Callable[[Parameters], LocalizerProtocol] = localizers.make_localizer, **options: Any
+    ) -> None:
+        """Declare parameters, offer the services and, with `autostart`, begin.
+
+        Args:
+            make_localizer: makes the localizer; may take minutes.
+            options: those of `rclpy.node.Node`.
+
+        Raises:
+            ConfigError: a parameter that is not allowed.
+        """
         super().__init__("loc3r", **options)
-        self._parameters = parameters.declare(self)
-        self._transforms = TransformListener()
-        self._inputs = Inputs(self, lambda: self._parameters, self._receive, self._transforms)
-        self._intake: Intake | None = None
-        self._localizer: LocalizerProtocol | None = None
-        self._keyframes_publisher = self.create_publisher(PathMessage, "keyframes", LATCHED)
-        if self._parameters.autostart:
+        self.parameters = parameters.declare(self)
+        self.transforms = TransformListener()
+        self._make_localizer = make_localizer
+        self._warn = ThrottledLog(self.get_logger().warning)
+        self._session: Session | None = None
+        self._is_active = False
+        self._inputs = Inputs(self, lambda: self.parameters, self._receive, self.transforms)
+        self._requests = Services(self, self)
+        self._reporter = Reporter(self._inputs, self._warn)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._broadcast_group = MutuallyExclusiveCallbackGroup()
+        self._broadcast_timer: Timer | None = None
+        self._initial_pose: Subscription | None = None
+        self._jump_handle = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-JUMP_BACK), on_clock_change=True),
+            post_callback=self._on_time_jump,
+        )
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(WATCH_PERIOD, self._watch, clock=steady)
+        self.create_timer(1.0, self._report, clock=steady)
+        if self.parameters.autostart:
             self.start()
 
+    # --- lifecycle ----------------------------------------------------------------------------------------------------
+
     def configure(self) -> None:
-        self._localizer = make_localizer(self._parameters)
-        self._intake = Intake(self._handle)
+        """Begin to load the localizer.
+
+        Raises:
+            EngineError: the folder of engines is missing.
+        """
+        localizers.engine_folder(self.parameters)
+        self._outputs = Outputs(self, self.parameters.map_frame)
+        self._session = Session(
+            lambda: self._make_localizer(self.parameters),
+            lambda: self.parameters,
+            self.transforms,
+            self._outputs,
+            self._warn,
+            self.get_logger().error,
+        )
 
     def activate(self) -> None:
+        """Hear and speak."""
         self._inputs.open()
+        self._initial_pose = self.create_subscription(
+            PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 10
+        )
+        self._set_broadcast_rate()
+        self._reporter.begin()
+        self._is_active = True
 
     def deactivate(self) -> None:
+        """Fall silent; the memory stays."""
+        self._is_active = False
+        if self._broadcast_timer is not None:
+            self.destroy_timer(self._broadcast_timer)
+        if self._initial_pose is not None:
+            self.destroy_subscription(self._initial_pose)
+        self._broadcast_timer = self._initial_pose = None
         self._inputs.close()
-        if self._intake is not None:
-            self._intake.clear()
+        if self._session is not None:
+            self._session.discard()
 
     def cleanup(self) -> None:
-        if self._intake is not None:
-            self._intake.close()
-        self._intake = self._localizer = None
+        """Give back memory, engines and worker."""
+        if self._session is not None:
+            self._session.close()
+            self._outputs.close()
+        self._session = None
+
+    def destroy_node(self) -> None:
+        """End what the constructor began."""
+        self._jump_handle.unregister()
+        self._requests.close()
+        super().destroy_node()
+
+    # --- what the services ask (`services.Brain`) ---------------------------------------------------------------------
+
+    def session(self) -> Session:
+        """Return the session.
+
+        Raises:
+            NotReadyError: the node is not active.
+        """
+        if self._session is None or not self._is_active:
+            raise NotReadyError(
+                f"The node is {self.state}, not active: ros2 lifecycle set {self.get_fully_qualified_name()} "
+                f"{'configure, then activate' if self._session is None else 'activate'}."
+            )
+        return self._session
+
+    def explain(self, error: NotReadyError) -> str:
+        """Return why there is no answer; where no image has arrived, with the reason for that."""
+        if self._session is None or not self._is_active or self._session.counts.received:
+            return str(error)
+        return f"{error} Besides, no image has arrived on {self._inputs.topic}: {self._inputs.describe_silence()}"
+
+    def set_enabled(self, is_enabled: bool) -> None:
+        """Hear the camera, or not."""
+        self._inputs.is_enabled = is_enabled
+        self._inputs.refresh()
+
+    def resume(self, path: Path) -> LocalizerProtocol:
+        """Load a saved session."""
+        return localizers.resume_localizer(self.parameters, path)
+
+    # --- parameters ---------------------------------------------------------------------------------------------------
+
+    def set_parameters(self, parameter_list: list[Parameter]) -> list[SetParametersResult]:
+        """Check, set and apply parameters one by one."""
+        return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Check, set and apply parameters together; what is refused is refused with a sentence.
+
+        rclpy's own callbacks come after its check of types and ranges, whose texts say less, and the one for applying
+        is missing in Humble.
+        """
+        try:
+            values = parameters.values_of(parameter_list)
+            changed = parameters.changed(self.parameters, values, configured=self._session is not None)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        result = super().set_parameters_atomically(parameter_list)
+        if result.successful:
+            before, self.parameters = self.parameters, changed
+            self._apply(before)
+        return result
+
+    def _apply(self, before: Parameters) -> None:
+        self._inputs.refresh()
+        if self._is_active and self.parameters.transform_rate != before.transform_rate:
+            self._set_broadcast_rate()
+
+    # --- callbacks ----------------------------------------------------------------------------------------------------
 
     def _receive(self, message: Image | CompressedImage) -> None:
-        if self._intake is not None:
-            self._intake.offer(Frame(message, self.get_clock().now().nanoseconds))
+        if self._session is not None:
+            self._session.receive(message, self.get_clock().now().nanoseconds)
 
-    def _handle(self, frame: Frame) -> bool:
-        try:
-            self._observe(frame)
-            return True
-        except Loc3RError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
-        except Exception:
-            self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
-        return False
+    def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
+        if self._session is None:
+            return
+        future = self._session.seed(message, self.get_clock().now().nanoseconds)
+        future.add_done_callback(self._say_refusal)
 
-    def _observe(self, frame: Frame) -> None:
-        stamp = conversions.image_stamp(frame.message.header.stamp)
-        image = conversions.decode_image(frame.message)
-        odometry = self._odometry(frame.message.header.frame_id, stamp)
-        if self._localizer.observe(image, stamp, odometry) is not None:
-            self._publish_keyframes(stamp)
+    def _say_refusal(self, done: Future[str]) -> None:
+        if not done.cancelled() and (reason := done.result()):
+            self._warn(f"initialpose refused: {reason}")
 
-    def _odometry(self, frame_id: str, stamp: int) -> FloatArray | None:
-        p = self._parameters
-        try:
-            return self._transforms.lookup(p.odom_frame, frame_id, stamp, p.odometry_timeout)
-        except TransformError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
-            return None
+    def _on_time_jump(self, jump: TimeJump) -> None:
+        self.transforms.clear()
+        if self._session is not None:
+            self._warn("The clock jumped: keyframes, transforms and correction are forgotten.")
+            self._session.forget()
 
-    def _publish_keyframes(self, stamp: int) -> None:
-        message = PathMessage()
-        message.header.frame_id = self._parameters.map_frame
-        message.header.stamp = conversions.time_message(stamp)
-        message.poses = [
-            conversions.stamped_pose(
-                conversions.camera_forward(k.reference_t_camera), self._parameters.map_frame, k.stamp
+    def _set_broadcast_rate(self) -> None:
+        if self._broadcast_timer is not None:
+            self.destroy_timer(self._broadcast_timer)
+        period = 1.0 / self.parameters.transform_rate
+        self._broadcast_timer = self.create_timer(period, self._broadcast, callback_group=self._broadcast_group)
+
+    def _broadcast(self) -> None:
+        """Send `map` -> `odom` ahead of time, so that a lookup between two broadcasts succeeds."""
+        session, now = self._session, self.parameters
+        if session is None or not now.publish_tf or not now.odom_frame or not self.transforms.has_seen(now.odom_frame):
+            return
+        stamp = self.get_clock().now().nanoseconds + round(now.transform_tolerance * 1e9)
+        self._outputs.broadcast(now.odom_frame, session.correction.map_t_odom, stamp)
+
+    def _watch(self) -> None:
+        self._inputs.refresh()
+        self._reporter.watch(self.state, self._session, self.parameters)
+        if self._session is not None and self._is_active:
+            places = {name: place.map_t_base for name, place in self._session.labels.items()}
+            self._outputs.send_markers(
+                self._session.keyframes(),
+                self._session.correction.map_t_odom,
+                places,
+                self._inputs.camera_info,
+                self.get_clock().now().nanoseconds,
             )
-            for k in self._localizer.keyframes()
-            if k.reference == "odom"
-        ]
-        self._keyframes_publisher.publish(message)
+
+    def _report(self) -> None:
+        stamp = self.get_clock().now().nanoseconds
+        self._diagnostics.publish(self._reporter.report(self.state, self._session, self.parameters, stamp))
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop, and return the exit code."""
-    return run(Loc3rNode, lambda: MultiThreadedExecutor(num_threads=4), args)
+    return run(Loc3rNode, lambda: MultiThreadedExecutor(num_threads=THREADS), args)
 
 
 if __name__ == "__main__":

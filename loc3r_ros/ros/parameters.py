@@ -6,7 +6,6 @@ A field of `Parameters` is a parameter; its metadata is the row of the table.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,7 +142,7 @@ class Entry:
     row: Row
 
     @property
-    def kind(self) -> type:
+    def kind(self) -> Any:
         """Python type of the value."""
         return type(self.default)
 
@@ -158,12 +157,12 @@ class Entry:
         return "not empty" if row.required else ""
 
     def check(self, value: Any) -> None:
-        """Check a value.
+        """Check a value that a user gave.
 
         Raises:
             ConfigError: a sentence with the name, the value and what is allowed.
         """
-        if type(value) is not self.kind:
+        if not isinstance(value, self.kind) or (self.kind is int and isinstance(value, bool)):
             hint = f": write {float(value)}" if self.kind is float and type(value) is int else ""
             raise ConfigError(
                 f"Parameter {self.name} must be a {TYPE_NAMES[self.kind]}, not {value!r} of another type{hint}."
@@ -173,7 +172,7 @@ class Entry:
         if self.row.required and not value:
             raise ConfigError(f"Parameter {self.name} must not be empty.")
         low, high = self.row.low, self.row.high
-        if low is not None and high is not None and not (math.isfinite(value) and low <= value <= high):
+        if low is not None and high is not None and not low <= value <= high:  # NaN lies nowhere
             unit = f" {self.row.unit}" if self.row.unit else ""
             raise ConfigError(f"Parameter {self.name} must lie in {low:g} to {high:g}{unit}, not {value:g}.")
 

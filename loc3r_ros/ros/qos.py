@@ -27,8 +27,23 @@ class Offer:
     qos: QoSProfile
 
 
-def choose_qos(name: str, offers: Sequence[Offer], depth: int) -> QoSProfile:
-    """Return the profile for an image subscription.
+@dataclass(frozen=True)
+class Policies:
+    """What an image subscription asks for.
+
+    Attributes:
+        is_reliable: every image, sent again where it was lost.
+        is_latched: the last image of the past too.
+        depth: how many images may wait between DDS and the executor.
+    """
+
+    is_reliable: bool
+    is_latched: bool
+    depth: int
+
+
+def choose_policies(name: str, offers: Sequence[Offer], depth: int) -> Policies:
+    """Return what an image subscription should ask for.
 
     A subscription that asks for more than a publisher offers gets nothing from it (yolo_ros issues 17 and 65). So
     "auto" is reliable only if every publisher is, and asks for the last image of the past only if every one keeps it.
@@ -38,32 +53,31 @@ def choose_qos(name: str, offers: Sequence[Offer], depth: int) -> QoSProfile:
         offers: the publishers of the topic at this moment.
         depth: how many images may wait between DDS and the executor.
     """
-    reliable, latched = name == "reliable", False
-    if name == "auto" and offers:
-        reliable = all(offer.qos.reliability == ReliabilityPolicy.RELIABLE for offer in offers)
-        latched = all(offer.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
+    if name != "auto" or not offers:
+        return Policies(name == "reliable", False, depth)
+    is_latched = all(offer.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
+    return Policies(all(map(_is_reliable, offers)), is_latched, depth)
+
+
+def profile(policies: Policies) -> QoSProfile:
+    """Return the profile of some policies."""
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
-        depth=depth,
-        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        depth=policies.depth,
+        reliability=ReliabilityPolicy.RELIABLE if policies.is_reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if policies.is_latched else DurabilityPolicy.VOLATILE,
     )
 
 
-def same_policies(a: QoSProfile, b: QoSProfile) -> bool:
-    """Say whether two profiles ask for the same."""
-    return (a.reliability, a.durability, a.depth) == (b.reliability, b.durability, b.depth)
-
-
 def explain_silence(
-    topic: str, message_type: str, asked: QoSProfile, offers: Sequence[Offer], others: Sequence[str]
+    topic: str, message_type: str, is_reliable: bool, offers: Sequence[Offer], others: Sequence[str]
 ) -> str:
     """Return a sentence on why no image arrives on a topic.
 
     Args:
         topic: the fully resolved name.
         message_type: the type subscribed to, such as "sensor_msgs/msg/Image".
-        asked: the profile of the subscription.
+        is_reliable: whether the subscription asks for reliable.
         offers: the publishers of the topic, of any type.
         others: topics of this type that do have publishers.
     """
@@ -74,13 +88,13 @@ def explain_silence(
     if not matching:
         types = ", ".join(sorted({offer.message_type for offer in offers}))
         return f"its publisher sends {types}, not {message_type}; check image_transport."
-    if asked.reliability == ReliabilityPolicy.RELIABLE and all(not _is_reliable(offer) for offer in matching):
+    if is_reliable and not any(map(_is_reliable, matching)):
         return "QoS mismatch: image_qos asks for reliable, its publisher offers best effort; set image_qos to auto."
-    if not all(_is_reliable(offer) for offer in matching) and not _has_dds_profile():
+    if not all(map(_is_reliable, matching)) and not _has_dds_profile():
         return (
-            f"{len(matching)} publisher(s) matched, not all reliable. Fast DDS drops most best-effort images above 0.5 MB "
-            "with its default shared-memory segment: set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_large_images.xml "
-            "in both processes, or publish reliable."
+            f"{len(matching)} publisher(s) matched, not all reliable. Fast DDS drops most best-effort images above 0.5 "
+            "MB with its default shared-memory segment: set FASTDDS_DEFAULT_PROFILES_FILE to "
+            "config/fastdds_large_images.xml in both processes, or publish reliable."
         )
     return f"{len(matching)} publisher(s) matched, so the camera sends nothing: look at its driver, or at a paused bag."
 

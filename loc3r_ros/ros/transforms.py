@@ -17,7 +17,7 @@ import numpy as np
 from geometry_msgs.msg import TransformStamped
 
 from loc3r_ros import geometry
-from loc3r_ros.errors import Loc3RError
+from loc3r_ros.errors import Loc3RError, PoseError
 from loc3r_ros.interface import FloatArray
 from loc3r_ros.ros.conversions import matrix_from_transform, stamp_from_message, time_message
 
@@ -199,11 +199,23 @@ class TransformListener:
         self._buffer = make_buffer() if buffer is None else buffer
         self._changed = threading.Condition()
         self._newest: dict[str, int] = {}
+        self._frames: set[str] = set()
+
+    def has_seen(self, frame: str) -> bool:
+        """Say whether any transform has named a frame."""
+        with self._changed:
+            return frame in self._frames
+
+    def wait_for_change(self, timeout: float) -> None:
+        """Wait until a transform arrives, at most `timeout` s."""
+        with self._changed:
+            self._changed.wait(timeout)
 
     def receive(self, transforms: Iterable[TransformStamped], is_static: bool = False) -> None:
         """Take in the transforms of one message; forgets the old ones where time jumped back."""
         with self._changed:
             for transform in transforms:
+                self._frames.update((transform.header.frame_id, transform.child_frame_id))
                 if not is_static:
                     self._watch_time(transform)
                 self._buffer.insert(transform, is_static)
@@ -222,6 +234,8 @@ class TransformListener:
             while True:
                 try:
                     return self._buffer.lookup(target, source, stamp)
+                except PoseError as error:
+                    raise TransformError(f"A transform between '{source}' and '{target}' is damaged: {error}") from None
                 except TransformError as error:
                     left = deadline - time.monotonic()
                     if not error.is_early or left <= 0 or not self._changed.wait(left):

@@ -1,0 +1,80 @@
+"""Messages of places and answers: from the anchor frame of the model to a frame of the robot."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from geometry_msgs.msg import PoseWithCovariance
+
+from loc3r_ros import geometry
+from loc3r_ros.interface import HEADING_BINS, FloatArray, Place, Reply
+from loc3r_ros.msg import Answer, LanguagePose
+from loc3r_ros.ros.conversions import SMALLEST_VARIANCE, UNKNOWN, pose_message, time_message
+
+BIN_CENTRES = -math.pi + (np.arange(HEADING_BINS) + 0.5) * (2.0 * math.pi / HEADING_BINS)
+
+
+def turn_distribution(probabilities: FloatArray, angle: float) -> FloatArray:
+    """Return a (36,) heading distribution turned by an angle; each bin shares itself between two."""
+    whole, part = divmod(angle / (2.0 * math.pi / HEADING_BINS), 1.0)
+    turned = np.roll(probabilities, int(whole))
+    return (1.0 - part) * turned + part * np.roll(turned, 1)
+
+
+def planar_pose(pose: FloatArray, covariance: FloatArray) -> PoseWithCovariance:
+    """Return the message of a (3,) pose with its (3, 3) covariance; what it leaves open has variance 9999."""
+    message = PoseWithCovariance(pose=pose_message(geometry.from_planar(pose)))
+    full = np.diag(np.full(6, UNKNOWN))
+    rows = np.array([0, 1, 5])
+    full[np.ix_(rows, rows)] = covariance
+    full[rows, rows] = np.clip(np.diag(covariance), SMALLEST_VARIANCE, UNKNOWN)
+    message.covariance = full.ravel()
+    return message
+
+
+def language_pose(place: Place, target_t_anchor: FloatArray, frame: str, latency: float) -> LanguagePose:
+    """Return the message of a place.
+
+    Args:
+        place: in the anchor frame.
+        target_t_anchor: (3,) pose of the anchor in `frame`.
+        frame: name of the target frame.
+        latency: seconds since the request.
+    """
+    heading = float(target_t_anchor[2])
+    probabilities = turn_distribution(place.heading_distribution, heading)
+    message = LanguagePose(situation=place.situation)
+    message.header.frame_id, message.header.stamp = frame, time_message(place.stamp)
+    message.pose = planar_pose(
+        geometry.compose2(target_t_anchor, place.pose),
+        geometry.rotate_covariance(place.covariance, geometry.rotation2(heading)),
+    )
+    message.heading_probabilities = probabilities.astype(np.float32)
+    message.heading_stddev = min(geometry.circular_std(BIN_CENTRES, probabilities), UNKNOWN)
+    message.confidence = float(place.confidence)
+    message.anchor_id, message.keyframe_count = place.anchor_id, place.keyframe_count
+    message.latency = latency
+    return message
+
+
+def answer_message(
+    reply: Reply, question: str, situation: str, pose: LanguagePose | None, frame: str, latency: float
+) -> Answer:
+    """Return the message of an answer.
+
+    Args:
+        reply: the answer.
+        question: what was asked.
+        situation: from where.
+        pose: the message of `reply.pose`, where it has one.
+        frame: name of the map frame.
+        latency: seconds since the request.
+    """
+    message = Answer(situation=situation, question=question, answer=reply.text, grounded=pose is not None)
+    message.header.frame_id, message.header.stamp = frame, time_message(reply.stamp)
+    if pose is not None:
+        message.pose = pose
+    message.confidence, message.keyframe_count = float(reply.confidence), reply.keyframe_count
+    message.latency = latency
+    return message
