@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rosbags.highlevel import AnyReader
+from rosbags.interfaces import QosDurability
 from rosbags.typesys import Stores, get_typestore
 
 from loc3r_ros import geometry, images
@@ -42,11 +43,19 @@ _POSE_OF: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic of a bag: its name, message type ("sensor_msgs/msg/Image") and number of messages."""
+    """A topic of a bag.
+
+    Attributes:
+        name: its name.
+        type: its message type ("sensor_msgs/msg/Image").
+        count: number of messages.
+        is_latched: whether its publisher kept the last messages for late subscribers (transient local).
+    """
 
     name: str
     type: str
     count: int
+    is_latched: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,9 @@ class Bag:
     def topics(self) -> tuple[Topic, ...]:
         """The topics, by name."""
         infos = self._reader.topics.items()
-        return tuple(Topic(name, info.msgtype or "", info.msgcount) for name, info in infos)
+        return tuple(
+            Topic(name, info.msgtype or "", info.msgcount, _is_latched(info.connections)) for name, info in infos
+        )
 
     @property
     def start(self) -> int:
@@ -281,6 +292,11 @@ def _damage_as_error(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         raise BagError(f"The bag {path} cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def _is_latched(connections: Sequence[Any]) -> bool:
+    offers = [offer for connection in connections for offer in connection.ext.offered_qos_profiles]
+    return any(offer.durability is QosDurability.TRANSIENT_LOCAL for offer in offers)
 
 
 def _names(topics: Sequence[Topic]) -> str:

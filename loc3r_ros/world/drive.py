@@ -103,7 +103,10 @@ class Driver:
 
     def _points(self, along: npt.ArrayLike) -> Array:
         """Return the (..., 2) points at some (...) distances along the path."""
-        return np.stack([np.interp(along, self._along, self._path[:, axis]) for axis in (0, 1)], axis=-1)
+        return np.stack(
+            [np.interp(np.asarray(along, dtype=np.float64), self._along, self._path[:, axis]) for axis in (0, 1)],
+            axis=-1,
+        )
 
 
 def _approach(value: float, wanted: float, step: float) -> float:
