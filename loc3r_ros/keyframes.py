@@ -36,13 +36,14 @@ THUMBNAIL_SIDE = 32
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the frames; `offered == kept + sum(rejected)` and `kept == in buffer + evicted + cleared`.
+    """What became of the frames: `offered == kept + sum(rejected)`, `kept + restored == in buffer + evicted + cleared`.
 
     Attributes:
         offered: frames seen.
         kept: frames that became keyframes.
+        restored: keyframes that came in by `restore`.
         evicted: keyframes that made room.
-        cleared: keyframes forgotten by resets.
+        cleared: keyframes forgotten by resets, or left out by `restore`.
         resets: how often everything was forgotten, by a jump back in time or by request.
         invalid_poses: frames whose pose was not a finite rigid motion; they were judged as frames without pose.
         rejected: reason -> frames.
@@ -50,6 +51,7 @@ class Counts:
 
     offered: int = 0
     kept: int = 0
+    restored: int = 0
     evicted: int = 0
     cleared: int = 0
     resets: int = 0
@@ -317,7 +319,8 @@ class KeyframeBuffer:
                 f"The {len(restored)} keyframes to restore must fit the capacity of {self.capacity} and rise in stamp "
                 f"and index."
             )
-        self._count(cleared=len(self._keyframes), kept=len(restored), offered=len(restored))
+        before, after = ({keyframe.index for keyframe in group} for group in (self._keyframes, restored))
+        self._count(cleared=len(before - after), restored=len(after - before))
         self._replace(restored)
         if restored:
             self._next_index = max(self._next_index, restored[-1].index + 1)

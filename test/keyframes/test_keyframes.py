@@ -1,6 +1,7 @@
 """What the keyframe buffer keeps, forgets and counts."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def indices(buffer):
 def assert_counts_add_up(buffer):
     counts = buffer.counts
     assert counts.offered == counts.kept + sum(counts.rejected.values())
-    assert counts.kept == len(buffer.keyframes) + counts.evicted + counts.cleared
+    assert counts.kept + counts.restored == len(buffer.keyframes) + counts.evicted + counts.cleared
 
 
 class TestMotion:
@@ -280,6 +281,25 @@ class TestEveryPolicy:
             assert (kept[0] is None) == (kept[1] is None)
         assert indices(original) == indices(copy)
         assert_counts_add_up(copy)
+
+    def test_poses_in_a_new_frame_change_neither_counts_nor_decisions(self, name):
+        """A rebuilt memory has a new anchor: the poses move together, and the buffer goes on as before."""
+        new_t_old = geometry.from_planar([3.0, -1.0, 0.0])  # by whole cells, so that coverage sees the same
+        poses, decisions = walk(9, frames=200), []
+        for is_moved in (False, True):
+            buffer = KeyframeBuffer(8, POLICIES[name]())
+            offer_all(buffer, poses[:100])
+            counts = buffer.counts
+            if is_moved:
+                buffer.restore(
+                    replace(keyframe, reference_t_camera=new_t_old @ keyframe.reference_t_camera)
+                    for keyframe in buffer.keyframes
+                )
+                assert buffer.counts == counts
+            rest = [new_t_old @ p if is_moved else p for p in poses[100:]]
+            decisions.append([buffer.offer((100 + i) * FRAME, None, p, "odom").reason for i, p in enumerate(rest)])
+            assert_counts_add_up(buffer)
+        assert decisions[0] == decisions[1]
 
     def test_a_snapshot_stays_as_it_was(self, name):
         buffer = KeyframeBuffer(3, POLICIES[name]())
