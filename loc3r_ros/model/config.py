@@ -28,6 +28,18 @@ def require(condition: bool, sentence: str) -> None:
         raise ConfigError(sentence)
 
 
+def _check(config: Any, part: str) -> None:
+    """Check what all parts share: choices are among those named, and sizes are positive."""
+    hints = get_type_hints(type(config))
+    for item in fields(config):
+        value, hint = getattr(config, item.name), hints[item.name]
+        where = f"{part}.{item.name}"
+        if get_origin(hint) is Literal:
+            require(value in get_args(hint), f"{where} is {value!r}; choose one of {', '.join(get_args(hint))}.")
+        elif hint is int and not item.name.endswith("_token"):
+            require(value >= 1, f"{where} must be at least 1, not {value}.")
+
+
 @dataclass(frozen=True)
 class VisionConfig:
     """SigLIP tower. `layers` counts the layers that are kept: SigLIP so400m has 27 and LLaVA-Video drops the last."""
@@ -40,6 +52,7 @@ class VisionConfig:
     heads: int = 16
 
     def __post_init__(self) -> None:
+        _check(self, "vision")
         require(self.hidden_size % self.heads == 0, "vision.hidden_size must be a multiple of vision.heads.")
         require(self.image_size >= self.patch_size, "vision.image_size must be at least vision.patch_size.")
 
@@ -68,7 +81,7 @@ class VideoConfig:
     frames: int = 32
 
     def __post_init__(self) -> None:
-        require(self.pool_stride >= 1 and self.frames >= 1, "video.pool_stride and video.frames must be at least 1.")
+        _check(self, "video")
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,7 @@ class PosePriorConfig:
     state_rule: StateRule = "cut3r"
 
     def __post_init__(self) -> None:
+        _check(self, "pose_prior")
         require(
             all(side % self.patch_size == 0 for side in self.image_size),
             f"pose_prior.image_size {self.image_size} must be multiples of its patch_size {self.patch_size}.",
@@ -160,6 +174,7 @@ class LanguageConfig:
     repetition_penalty: float = 1.05
 
     def __post_init__(self) -> None:
+        _check(self, "language")
         require(self.hidden_size % self.heads == 0, "language.hidden_size must be a multiple of language.heads.")
         require(self.heads % self.kv_heads == 0, "language.heads must be a multiple of language.kv_heads.")
         require(
@@ -262,8 +277,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return _build(hint, value, where)  # type: ignore[arg-type]
     if get_origin(hint) is Literal:
-        require(value in get_args(hint), f"{where} is {value!r}; choose one of {', '.join(get_args(hint))}.")
-        return value
+        return value  # checked by the dataclass itself
     if get_origin(hint) is tuple:
         require(isinstance(value, list | tuple), f"{where} must be a list, not {value!r}.")
         return tuple(_value(int, item, where) for item in value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from loc3r_ros.errors import CheckpointError, ConfigError
@@ -16,16 +16,21 @@ from loc3r_ros.model.config import LanguageConfig, Loc3RConfig, PosePriorConfig,
 
 Shape = tuple[int, ...]
 
-OFFICIAL_PREFIXES = (
-    ("model.vision_tower.vision_tower.vision_model.embeddings.", "vision."),
-    ("model.vision_tower.vision_tower.vision_model.encoder.", "vision."),
-    ("model.vision_tower.vision_tower.vision_model.", "vision."),
-    ("model.mm_projector.", "projector."),
-    ("model.image_newline", "newline"),
-    ("lm_head.", "language.lm_head."),
-    ("model.", "language."),
-)
-"""Beginning of an official name -> ours; the first that fits counts."""
+_TOWER = "model.vision_tower.vision_tower.vision_model."
+
+OFFICIAL_PREFIXES = {
+    _TOWER + "embeddings.patch_embedding.": "vision.patch_embedding.",
+    _TOWER + "embeddings.position_embedding.": "vision.position_embedding.",
+    _TOWER + "encoder.layers.": "vision.layers.",
+    _TOWER + "post_layernorm.": "vision.post_layernorm.",
+    "model.mm_projector.": "projector.",
+    "model.image_newline": "newline",
+    "model.embed_tokens.": "language.embed_tokens.",
+    "model.layers.": "language.layers.",
+    "model.norm.": "language.norm.",
+    "lm_head.": "language.lm_head.",
+}
+"""Beginning of an official name -> ours, one to one."""
 
 NEW_PARTS = {
     "camera": ("camera", "cam_", "pose_proj", "cut3r", "spatial_proj"),
@@ -42,10 +47,19 @@ _LAYER_STEP = re.compile(
 
 def our_name(official: str) -> str:
     """Return our name of one of LLaVA-Video's tensors, or the name as it is where it begins like none of them."""
-    for theirs, ours in OFFICIAL_PREFIXES:
-        if official.startswith(theirs):
-            return ours + official[len(theirs) :]
-    return official
+    return _replace_beginning(official, OFFICIAL_PREFIXES)
+
+
+def official_name(ours: str) -> str:
+    """Return LLaVA-Video's name of one of our tensors, or the name as it is where LLaVA-Video has no such tensor."""
+    return _replace_beginning(ours, {mine: theirs for theirs, mine in OFFICIAL_PREFIXES.items()})
+
+
+def _replace_beginning(name: str, prefixes: Mapping[str, str]) -> str:
+    for old, new in prefixes.items():
+        if name.startswith(old):
+            return new + name[len(old) :]
+    return name
 
 
 def map_names(official: Mapping[str, Shape], ours: Mapping[str, Shape]) -> dict[str, str]:
@@ -68,7 +82,7 @@ def map_names(official: Mapping[str, Shape], ours: Mapping[str, Shape]) -> dict[
     mapping = known | found
     expected = {name for name in ours if not _is_new(name)}
     check_names(
-        missing=expected - set(known.values()),
+        missing={official_name(name) for name in expected - set(known.values())},
         unexpected=set(official) - set(mapping),
         wrong=[
             f"{name} is {list(official[name])} instead of {list(ours[target])}"
@@ -136,51 +150,60 @@ def _natural(name: str) -> tuple[Any, ...]:
     return (*((0, int(piece), "") if piece.isdigit() else (1, 0, piece) for piece in pieces), (2, kind != "weight", ""))
 
 
+def pose_prior_prefix(names: Iterable[str]) -> str | None:
+    """Return what stands before the names of a pose prior that a checkpoint carries along, or None without one."""
+    prefixes = {name.removesuffix(_PRIOR_MARK) for name in names if name.endswith("." + _PRIOR_MARK)}
+    if len(prefixes) > 1:
+        raise CheckpointError(f"The checkpoint carries several pose priors: {', '.join(sorted(prefixes))}.")
+    return next(iter(prefixes), None)
+
+
+_PRIOR_MARK = "pose_retriever.mem"
+"""A tensor that only CUT3R has."""
+
 _TOWERS = {"siglip-so400m-patch14-384": (384, 16)}
 """Vision tower -> (image size, heads), which tensors do not show."""
 
 
-def config_from_hub(hub: Mapping[str, Any], shapes: Mapping[str, Shape], name: str = "7b") -> Loc3RConfig:
+def config_from_hub(hub: Mapping[str, Any], shapes: Mapping[str, Shape], special: Sequence[int]) -> Loc3RConfig:
     """Read our config from a checkpoint's `config.json` and the shapes of its tensors.
 
     Args:
         hub: the parsed `config.json`.
         shapes: name -> shape of the checkpoint's tensors.
-        name: what to call the config.
+        special: ids of `<Pos>`, `<Ori>` and the tokens that end an answer.
 
     Raises:
-        CheckpointError: where the checkpoint is no LLaVA-Video or Loc3R-VLM.
+        CheckpointError: where the checkpoint is no LLaVA-Video or Loc3R-VLM, or has no rows for the special tokens.
     """
     kind = hub.get("model_type")
     if kind not in ("llava", "llava_qwen"):
         raise CheckpointError(f"The checkpoint's model_type is {kind!r}: only llava and llava_qwen can be imported.")
     try:
         return Loc3RConfig(
-            name=name,
             vision=_vision_config(hub, shapes),
             video=_video_config(hub),
             pose_prior=PosePriorConfig(),
-            language=_language_config(hub, shapes),
+            language=_language_config(hub, shapes, special),
         )
     except KeyError as error:
         raise CheckpointError(f"The checkpoint lacks {error.args[0]}, which tells the model's size.") from error
-    except ConfigError as error:
+    except (ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"The checkpoint's config.json describes no model that can be built: {error}") from error
 
 
 def _vision_config(hub: Mapping[str, Any], shapes: Mapping[str, Shape]) -> VisionConfig:
-    root = "model.vision_tower.vision_tower.vision_model."
-    hidden, _, patch, _ = shapes[root + "embeddings.patch_embedding.weight"]
+    hidden, _, patch, _ = shapes[_TOWER + "embeddings.patch_embedding.weight"]
     tower = str(hub.get("mm_vision_tower", "")).rsplit("/", 1)[-1]
     if tower not in _TOWERS:
         raise CheckpointError(f"The checkpoint's vision tower {tower!r} is unknown; known: {', '.join(_TOWERS)}.")
     image_size, heads = _TOWERS[tower]
-    layers = {match[1] for key in shapes if (match := re.match(re.escape(root) + r"encoder\.layers\.(\d+)\.", key))}
+    layers = {match[1] for key in shapes if (match := re.match(re.escape(_TOWER) + r"encoder\.layers\.(\d+)\.", key))}
     return VisionConfig(
         image_size=image_size,
         patch_size=patch,
         hidden_size=hidden,
-        intermediate_size=shapes[root + "encoder.layers.0.mlp.fc1.weight"][0],
+        intermediate_size=shapes[_TOWER + "encoder.layers.0.mlp.fc1.weight"][0],
         layers=len(layers),
         heads=heads,
     )
@@ -194,7 +217,7 @@ def _video_config(hub: Mapping[str, Any]) -> VideoConfig:
     )
 
 
-def _language_config(hub: Mapping[str, Any], shapes: Mapping[str, Shape]) -> LanguageConfig:
+def _language_config(hub: Mapping[str, Any], shapes: Mapping[str, Shape], special: Sequence[int]) -> LanguageConfig:
     vocabulary, hidden = shapes["model.embed_tokens.weight"]
     theta = (hub.get("rope_parameters") or hub).get("rope_theta", 1e6)
     return LanguageConfig(
@@ -208,4 +231,7 @@ def _language_config(hub: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Lan
         rope_theta=float(theta),
         norm_eps=float(hub.get("rms_norm_eps", 1e-6)),
         tie_embeddings="lm_head.weight" not in shapes,
+        position_token=special[0],
+        orientation_token=special[1],
+        stop_tokens=tuple(special[2:]),
     )
