@@ -12,9 +12,10 @@ import re
 import types
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -23,6 +24,9 @@ from torch import Tensor
 from loc3r_ros.errors import CheckpointError
 from loc3r_ros.model.config import PosePriorConfig
 from loc3r_ros.model.cut3r.network import Cut3R
+from loc3r_ros.model.hub_layout import check_names
+
+T = TypeVar("T")
 
 SAFE_GLOBALS = {
     ("collections", "OrderedDict"): OrderedDict,
@@ -36,7 +40,6 @@ UNUSED = re.compile(
 """Official keys that no image-only computation reads."""
 POINT_MAPS = re.compile(r"downstream_head\.(?!pose_head\.)")
 ALIAS = re.compile(r"\.scratch\.layer([1-4])_rn\.")
-LISTED_KEYS = 5
 
 CUT3R_512_DPT = PosePriorConfig(image_size=(384, 512), route="cut3r", dense_head="dpt")
 """The official network for images of up to 512 pixels."""
@@ -89,7 +92,7 @@ def load_cut3r_checkpoint(
         tensors = {key: tensor for key, tensor in tensors.items() if not POINT_MAPS.match(key)}
     with torch.device("meta"):
         network = Cut3R(config)
-    check_tensors(path, network.state_dict(), tensors)
+    check_tensors(network.state_dict(), tensors, f" {path}")
     for key in tensors:
         tensors[key] = tensors[key].to(dtype)
     network.load_state_dict(tensors, assign=True)
@@ -124,34 +127,22 @@ def own_name(key: str) -> str | None:
 
 
 def guess_config(tensors: Mapping[str, Tensor]) -> PosePriorConfig:
-    """Return the official configuration that the point-map head names; `check_tensors` finds what does not fit."""
-    is_dpt = any(key.startswith("downstream_head.dpt_") for key in tensors)
-    return CUT3R_512_DPT if is_dpt else CUT3R_224_LINEAR
+    """Return the official configuration with the point-map head that the keys name, or with none."""
+    if any(key.startswith("downstream_head.dpt_") for key in tensors):
+        return CUT3R_512_DPT
+    if any(POINT_MAPS.match(key) for key in tensors):
+        return CUT3R_224_LINEAR
+    return replace(CUT3R_512_DPT, dense_head="none")
 
 
-def check_tensors(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
     """Raise a `CheckpointError` that names keys which are missing, unexpected or of another shape."""
-    shapes = (
-        f"{key} is {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in expected
-        if key in found and found[key].shape != expected[key].shape
+    wrong = (
+        f"{key} is {list(found[key].shape)} instead of {list(expected[key].shape)}"
+        for key in expected.keys() & found.keys()
+        if found[key].shape != expected[key].shape
     )
-    problems = [
-        _list_problem("missing", (key for key in expected if key not in found)),
-        _list_problem("unexpected", (key for key in found if key not in expected)),
-        _list_problem("of another shape", shapes),
-    ]
-    if any(problems):
-        raise CheckpointError(
-            f"{path} does not fit this CUT3R configuration. {' '.join(filter(None, problems))} "
-            "Choose the configuration that the checkpoint was trained with."
-        )
-
-
-def _list_problem(what: str, keys: Iterable[str]) -> str:
-    keys = list(keys)
-    more = f" and {len(keys) - LISTED_KEYS} more" if len(keys) > LISTED_KEYS else ""
-    return f"{len(keys)} {what}: {', '.join(keys[:LISTED_KEYS])}{more}." if keys else ""
+    check_names(expected.keys() - found.keys(), found.keys() - expected.keys(), wrong, where)
 
 
 def _load_zip(path: Path) -> Any:
@@ -162,7 +153,7 @@ def _load_zip(path: Path) -> Any:
     return torch.load(str(path), map_location="cpu", pickle_module=safe_pickle, weights_only=False, mmap=True)
 
 
-def _reading(path: Path, kind: str, read: Any) -> Any:
+def _reading(path: Path, kind: str, read: Callable[[], T]) -> T:
     try:
         return read()
     except CheckpointError:
