@@ -8,3 +8,12 @@ Importing it imports neither ROS nor torch: rosidl's generated code imports this
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Import `Localizer` where it is asked for, so that the package itself stays light."""
+    if name == "Localizer":
+        from loc3r_ros.localizer import Localizer
+
+        return Localizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

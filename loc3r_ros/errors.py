@@ -37,3 +37,7 @@ class BagError(Loc3RError):
 
 class PromptError(Loc3RError):
     """A text that the model cannot read."""
+
+
+class SessionError(Loc3RError):
+    """A saved memory that is missing, damaged or from other engines."""

@@ -8,7 +8,7 @@ from loc3r_ros.model.config import Loc3RConfig
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 """Precision -> element type of weights, tokens, states and cache; bf16 runs in torch alone."""
-LONGEST_TEXT = 1024
+LONGEST_TEXT = 1536
 """Tokens of the longest text that is run at once, and of the longest question with its answer."""
 
 

@@ -1,0 +1,291 @@
+"""The product in one class, without ROS."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from loc3r_ros.engines import EngineSet
+from loc3r_ros.errors import EngineError
+from loc3r_ros.interface import FloatArray, ImageArray, Keyframe, Layout, Place, Reply
+from loc3r_ros.keyframes import KeyframeBuffer, MotionPolicy
+from loc3r_ros.localizer import session
+from loc3r_ros.localizer.frames import prepare
+from loc3r_ros.localizer.places import described_place, own_place
+from loc3r_ros.localizer.question import MAX_ANSWER_TOKENS, Question, Token
+from loc3r_ros.memory import Memory, Snapshot
+from loc3r_ros.memory.memory import Eviction
+from loc3r_ros.memory.stopwatch import Stopwatch
+from loc3r_ros.prompt.template import PromptIds, PromptTemplate
+from loc3r_ros.prompt.tokenizer import ORIENTATION, POSITION, TextStream
+
+
+class Localizer:
+    """Images in, places and answers out (`interface.LocalizerProtocol`).
+
+    `observe` is called from one thread. Every other method may be called from any thread at the same time: it answers
+    from a snapshot of the memory, holds no lock while it computes and never makes `observe` wait.
+    """
+
+    def __init__(
+        self,
+        engines: EngineSet,
+        template: PromptTemplate,
+        keyframes: KeyframeBuffer | None = None,
+        eviction: Eviction = "rebuild",
+        answer_tokens: int = MAX_ANSWER_TOKENS,
+    ) -> None:
+        """Start with an empty memory.
+
+        Args:
+            engines: the model.
+            template: builds its prompts.
+            keyframes: which frames to remember, an empty buffer of its own; None keeps as many as the model was trained
+                with, chosen by motion, and evicts a quarter of them at once.
+            eviction: "rebuild" is exact; "drop" saves the rebuild and answers from what saw evicted frames.
+            answer_tokens: the longest answer.
+
+        Raises:
+            ConfigError: more keyframes than the model has positions for.
+        """
+        check_tokenizer(engines, template)
+        self.engines = engines
+        self._template = template
+        self._answer_tokens = answer_tokens
+        self._memory = Memory(engines, keyframes or default_keyframes(engines), eviction)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        threads: int = 0,
+        keyframes: KeyframeBuffer | None = None,
+        eviction: Eviction = "rebuild",
+        answer_tokens: int = MAX_ANSWER_TOKENS,
+    ) -> Localizer:
+        """Load a folder of engines, whose manifest says everything else.
+
+        Args:
+            folder: of engines (`loc3r export`).
+            threads: of one run of an engine; 0 lets the backend decide.
+            keyframes: see `Localizer`.
+            eviction: see `Localizer`.
+            answer_tokens: see `Localizer`.
+
+        Raises:
+            EngineError: the folder is missing, damaged, or for a backend that is not here.
+            ConfigError: its tokenizer is missing or does not fit, or there are too many keyframes.
+        """
+        folder = Path(folder)
+        return cls(EngineSet.load(folder, threads), PromptTemplate.load(folder), keyframes, eviction, answer_tokens)
+
+    # --- the camera ---------------------------------------------------------------------------------------------------
+
+    def observe(self, image: ImageArray, stamp: int, odometry: FloatArray | None = None) -> Keyframe | None:
+        """Look at a frame and return the keyframe it became, or None.
+
+        Args:
+            image: (H, W, 3) uint8 RGB of any size.
+            stamp: ns. A jump back of more than half a second begins a new memory.
+            odometry: (4, 4) `odom_t_camera` with optical camera axes, where there is odometry at that stamp.
+
+        Raises:
+            ImageError: the array is no such image; the memory is untouched.
+        """
+        return self._memory.observe(prepare(self.engines.manifest, image, stamp, odometry))
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds that each stage of the last `observe` took."""
+        return dict(self._memory.timings)
+
+    def keyframes(self) -> tuple[Keyframe, ...]:
+        """Return the keyframes in memory, oldest first. Their images are the vision engine's pictures."""
+        return self._memory.keyframes
+
+    def reset(self) -> None:
+        """Forget everything seen."""
+        self._memory.reset()
+
+    def settle(self, timeout: float | None = None) -> bool:
+        """Wait until the memory is not being rebuilt; return whether that is so after `timeout` seconds."""
+        return self._memory.settle(timeout)
+
+    @property
+    def is_rebuilding(self) -> bool:
+        """Whether the memory is being rebuilt in the background."""
+        return self._memory.is_rebuilding
+
+    # --- questions ----------------------------------------------------------------------------------------------------
+
+    def locate(self, situation: str) -> Place:
+        """Return where the described observer stands and looks.
+
+        Raises:
+            NotReadyError: nothing has been seen yet.
+            PromptError: the text is too long.
+        """
+        snapshot, watch = self._memory.snapshot, Stopwatch()
+        with watch.stage("prompt"):
+            prompt = self._template.locate(situation)
+        with watch.stage("prefill"):
+            question = Question(self.engines, snapshot, prompt, answer_tokens=0)
+        return self._described(question, snapshot, situation, watch)
+
+    def where_am_i(self) -> Place:
+        """Return the robot's own place: the camera at the newest frame, as the pose prior locates it.
+
+        The frame need not be a keyframe; `stamp` is its stamp. Heading is where the camera looks. The covariance is
+        that of the calibration: the prior itself gives none.
+
+        Raises:
+            NotReadyError: nothing has been seen yet.
+        """
+        whereabouts, watch = self._memory.whereabouts, Stopwatch()
+        with watch.stage("place"):
+            pose, covariance, distribution, confidence = own_place(whereabouts, self.engines.manifest.calibration)
+        return Place(
+            situation="",
+            pose=pose,
+            covariance=covariance,
+            heading_distribution=distribution,
+            confidence=confidence,
+            anchor_id=whereabouts.anchor_id,
+            stamp=whereabouts.stamp,
+            keyframe_count=whereabouts.keyframe_count,
+            timings=watch.seconds,
+        )
+
+    def ask(self, question: str, situation: str = "") -> Reply:
+        """Answer a question, from the described place where there is one.
+
+        Raises:
+            NotReadyError: nothing has been seen yet.
+            PromptError: a text is too long.
+        """
+        snapshot, watch = self._memory.snapshot, Stopwatch()
+        asked = self._prefill(question, situation, snapshot, watch)
+        tokens: list[Token] = []
+        with watch.stage("decode"):
+            tokens.extend(asked.answer())
+        logs = [math.log(max(token.probability, 1e-12)) for token in tokens]
+        return Reply(
+            text=self._template.tokenizer.decode([token.id for token in tokens]).strip(),
+            pose=self._described(asked, snapshot, situation, watch) if situation.strip() else None,
+            confidence=math.exp(sum(logs) / len(logs)) if logs else 0.0,
+            keyframe_count=len(snapshot.entries),
+            stamp=snapshot.stamp,
+            timings=watch.seconds,
+        )
+
+    def ask_stream(self, question: str, situation: str = "") -> Iterator[str]:
+        """Return the answer piece by piece; closing the iterator cancels within one token.
+
+        Raises:
+            NotReadyError: nothing has been seen yet.
+            PromptError: a text is too long.
+        """
+        snapshot = self._memory.snapshot
+        prompt = self._template.ask(question, situation)
+        return self._pieces(snapshot, prompt)
+
+    def layout(self) -> Layout:
+        """Return the bird's-eye-view map.
+
+        Raises:
+            NotReadyError: nothing has been seen yet.
+        """
+        snapshot, calibration = self._memory.snapshot, self.engines.manifest.calibration
+        points = np.concatenate([entry.layout for entry in snapshot.entries]).astype(np.float64)
+        patches = len(snapshot.entries[0].layout)
+        return Layout(
+            points=points[:, :2],
+            sigma=np.maximum(calibration.sigma_scale * np.exp(0.5 * points[:, 2:]), calibration.sigma_floor),
+            colour=np.concatenate([entry.record.colour for entry in snapshot.entries]),
+            keyframe_index=np.repeat([entry.record.index for entry in snapshot.entries], patches),
+            anchor_id=snapshot.anchor_id,
+        )
+
+    def _prefill(self, question: str, situation: str, snapshot: Snapshot, watch: Stopwatch) -> Question:
+        with watch.stage("prompt"):
+            prompt = self._template.ask(question, situation)
+        with watch.stage("prefill"):
+            return Question(self.engines, snapshot, prompt, self._answer_tokens)
+
+    def _pieces(self, snapshot: Snapshot, prompt: PromptIds) -> Iterator[str]:
+        stream = TextStream(self._template.tokenizer)
+        for token in Question(self.engines, snapshot, prompt, self._answer_tokens).answer():
+            if piece := stream.push(token.id):
+                yield piece
+        if rest := stream.finish():
+            yield rest
+
+    def _described(self, question: Question, snapshot: Snapshot, situation: str, watch: Stopwatch) -> Place:
+        calibration = self.engines.manifest.calibration
+        pose, covariance, distribution, confidence = described_place(
+            question.position, question.orientation, calibration
+        )
+        return Place(
+            situation=situation,
+            pose=pose,
+            covariance=covariance,
+            heading_distribution=distribution,
+            confidence=confidence,
+            anchor_id=snapshot.anchor_id,
+            stamp=snapshot.stamp,
+            keyframe_count=len(snapshot.entries),
+            timings=dict(watch.seconds),
+        )
+
+    # --- what survives a restart --------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the memory to a file, whole or not at all.
+
+        Raises:
+            NotReadyError: nothing has been seen yet.
+            SessionError: the file cannot be written.
+        """
+        session.save(self._memory, self.engines, Path(path))
+
+    def restore(self, path: str | Path) -> None:
+        """Go on with a memory that `save` wrote, in place of the present one.
+
+        Raises:
+            SessionError: the file is missing, damaged, or from other engines.
+        """
+        session.restore(self._memory, self.engines, Path(path))
+
+    @classmethod
+    def resume(cls, path: str | Path, engines: str | Path | None = None, threads: int = 0) -> Localizer:
+        """Load the engines that a saved memory names, or those given, and go on with it.
+
+        Raises:
+            SessionError: the file is missing, damaged, or from other engines.
+            EngineError: the engines cannot be loaded.
+        """
+        localizer = cls.load(engines or session.engines_of(Path(path)), threads=threads)
+        localizer.restore(path)
+        return localizer
+
+
+def default_keyframes(engines: EngineSet) -> KeyframeBuffer:
+    """Return a buffer for as many keyframes as the model was trained with."""
+    frames = engines.manifest.video.frames
+    return KeyframeBuffer(frames, MotionPolicy(), eviction_block=max(1, frames // 4))
+
+
+def check_tokenizer(engines: EngineSet, template: PromptTemplate) -> None:
+    """Raise EngineError unless the tokenizer is the one that the engines were made with."""
+    language, tokenizer = engines.manifest.language, template.tokenizer
+    expected = (language.position_token, language.orientation_token, language.head_tokens)
+    found = (tokenizer.special(POSITION), tokenizer.special(ORIENTATION), len(template.prefix))
+    if found != expected:
+        raise EngineError(
+            f"The tokenizer does not belong to these engines: <Pos>, <Ori> and the length of the prompt's beginning "
+            f"are {found} instead of {expected}. Copy the whole folder again."
+        )
