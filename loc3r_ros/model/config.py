@@ -190,7 +190,17 @@ class LanguageConfig:
 
 @dataclass(frozen=True)
 class Loc3RConfig:
-    """The whole model: vision tower, pose prior, language model and the tokens between them."""
+    """The whole model: vision tower, pose prior, language model and the tokens between them.
+
+    Attributes:
+        name: what the size is called.
+        vision: the vision tower.
+        video: how frames become tokens.
+        pose_prior: the network that gives camera tokens and poses.
+        language: the language model.
+        heading_bins: bins of the orientation head.
+        head_hidden: width inside the position and orientation heads; 0 takes the language model's.
+    """
 
     name: str = "7b"
     vision: VisionConfig = field(default_factory=VisionConfig)
@@ -198,6 +208,11 @@ class Loc3RConfig:
     pose_prior: PosePriorConfig = field(default_factory=PosePriorConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
     heading_bins: int = HEADING_BINS
+    head_hidden: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.heading_bins >= 1, "config.heading_bins must be at least 1.")
+        require(self.head_hidden >= 0, "config.head_hidden must be at least 0.")
 
     @property
     def pooled_grid(self) -> int:

@@ -47,11 +47,11 @@ def as_gaussian(raw: Tensor) -> Gaussian:
 class Heads(nn.Module):
     """Layout head on vision patch tokens, position head on `<Pos>`, orientation head on `<Ori>`."""
 
-    def __init__(self, hidden_size: int, heading_bins: int) -> None:
+    def __init__(self, width: int, hidden: int, heading_bins: int) -> None:
         super().__init__()
-        self.layout = nn.Linear(hidden_size, 4)
-        self.position = two_layer_mlp(hidden_size, hidden_size, 4)
-        self.orientation = two_layer_mlp(hidden_size, hidden_size, heading_bins)
+        self.layout = nn.Linear(width, 4)
+        self.position = two_layer_mlp(width, hidden, 4)
+        self.orientation = two_layer_mlp(width, hidden, heading_bins)
 
     def layout_of(self, hidden: Tensor) -> Gaussian:
         """Return where the patches lie, from their hidden states (..., hidden_size)."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from loc3r_ros.errors import CheckpointError, ConfigError
+from loc3r_ros.interface import HEADING_BINS
 from loc3r_ros.model.config import LanguageConfig, Loc3RConfig, PosePriorConfig, VideoConfig, VisionConfig
 
 Shape = tuple[int, ...]
@@ -185,6 +186,7 @@ def config_from_hub(hub: Mapping[str, Any], shapes: Mapping[str, Shape], special
             video=_video_config(hub),
             pose_prior=PosePriorConfig(),
             language=_language_config(hub, shapes, special),
+            head_hidden=_head_hidden(shapes),
         )
     except KeyError as error:
         raise CheckpointError(f"The checkpoint lacks {error.args[0]}, which tells the model's size.") from error
@@ -207,6 +209,11 @@ def _vision_config(hub: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Visio
         layers=len(layers),
         heads=heads,
     )
+
+
+def _head_hidden(shapes: Mapping[str, Shape]) -> int:
+    """Return the width inside the heads, which the last layer of the orientation head shows; 0 without one."""
+    return next((shape[1] for shape in shapes.values() if len(shape) == 2 and shape[0] == HEADING_BINS), 0)
 
 
 def _video_config(hub: Mapping[str, Any]) -> VideoConfig:

@@ -72,7 +72,7 @@ class Loc3R(nn.Module):
         self.newline = nn.Parameter(torch.empty(width))
         self.camera = two_layer_mlp(config.pose_prior.camera_dim, width, width) if config.video.camera else None
         self.language = LanguageModel(config.language)
-        self.heads = Heads(width, config.heading_bins)
+        self.heads = Heads(width, config.head_hidden or width, config.heading_bins)
         self.apply(_initialise)
         nn.init.normal_(self.newline, std=INITIAL_STD)
 

@@ -18,6 +18,7 @@ from loc3r_ros.prompt.training import train_tokenizer
 
 WIDTH, ROWS = 32, 320
 CONFIG = Loc3RConfig(
+    head_hidden=24,
     vision=VisionConfig(hidden_size=32, intermediate_size=48, layers=2, heads=16),
     language=LanguageConfig(
         vocab_size=ROWS,
