@@ -20,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--frames", type=int, default=32, help="frames of the walk (default: 32)")
     show.add_argument("--size", type=int, default=128, help="pixels of a side of a frame (default: 128)")
     blind = actions.add_parser("blind", help="guess answers from words alone")
-    blind.add_argument("--scenes", type=int, default=400, help="scenes to ask about (default: 400)")
-    blind.add_argument("--first", type=int, default=0, help="first seed (default: 0)")
+    blind.add_argument("--scenes", type=int, default=400, help="scenes of training, and of validation (default: 400)")
     blind.add_argument("--raw", action="store_true", help="without the balancing")
 
 
@@ -50,8 +49,11 @@ def _blind(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from loc3r_ros.world.blind import ask_many, format_scores, score_blind
+    from loc3r_ros.world.splits import FIRST_VALIDATION_SEED
 
-    seeds = range(arguments.first, arguments.first + arguments.scenes)
-    texts = ask_many(tqdm(seeds, desc="scenes", unit="scene"), balance=not arguments.raw)
-    print(format_scores(score_blind(texts)))
+    streams = []
+    for name, first in (("training", 0), ("validation", FIRST_VALIDATION_SEED)):
+        seeds = tqdm(range(first, first + arguments.scenes), desc=f"{name} scenes", unit="scene")
+        streams.append(ask_many(seeds, balance=not arguments.raw))
+    print(format_scores(score_blind(*streams)))
     return 0

@@ -36,7 +36,8 @@ class Balancer:
         return True
 
     def _is_behind(self, cue: Cue) -> bool:
-        return self._outcomes[cue.key, cue.outcome] * cue.outcomes <= self._totals[cue.key]
+        even = self._totals[cue.key] / cue.outcomes
+        return self._outcomes[cue.key, cue.outcome] <= even + cue.tolerance * (even + 1)
 
 
 def balanced(samples: Iterable[Sample]) -> Iterator[Sample]:

@@ -23,12 +23,14 @@ class Cue:
     Attributes:
         key: the words, as few as may betray it.
         outcome: what they would betray.
-        outcomes: how many outcomes there are; balanced questions have all of them equally often.
+        outcomes: how many outcomes there are.
+        tolerance: how much more frequent than the others an outcome may become, as a share; 0 keeps them level.
     """
 
     key: tuple[str, ...]
     outcome: str
     outcomes: int
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True)

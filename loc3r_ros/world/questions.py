@@ -52,7 +52,7 @@ def make_questions(stage: Stage, situations: Sequence[Situation], rng: np.random
         situations: poses in the world.
         rng: draws questions and words.
     """
-    asked = [_ask(fact, None, stage, rng) for fact in _draw(questions_scene.facts(stage), PER_SCENE, rng)]
+    asked = [_ask(fact, None, stage, rng) for fact in _draw(questions_scene.facts(stage, rng), PER_SCENE, rng)]
     for number, view in enumerate(questions_situated.views(stage, situations, rng)):
         asked += [_ask(fact, number, stage, rng) for fact in _draw(questions_situated.facts(view), PER_SITUATION, rng)]
     return asked
@@ -76,11 +76,8 @@ def _ask(fact: Fact, situation: int | None, stage: Stage, rng: np.random.Generat
     """Put a fact in words."""
     names = {slot: name_of(stage.furniture[slot], stage, rng) for slot in fact.slots if isinstance(slot, int)}
     phrases = [names[slot] if isinstance(slot, int) else slot for slot in fact.slots]
-    cues = fact.cues
     if fact.type in PAIRED:
-        turned = bool(rng.integers(2))
-        phrases = phrases[::-1] if turned else phrases
-        cues = (*cues, Cue((fact.type, "position"), "second" if turned else "first", 2))
+        phrases = [phrases[i] for i in rng.permutation(2)]
     answer = names[fact.answer].removeprefix("the ") if isinstance(fact.answer, int) else fact.answer
     text = put(fact.type, rng, **dict(zip("xyz", phrases, strict=False)))
-    return Question(fact.type, text, answer, situation, cues)
+    return Question(fact.type, text, answer, situation, fact.cues)

@@ -12,7 +12,6 @@ from loc3r_ros.geometry import wrap_angle
 from loc3r_ros.world.facts import Cue, Fact, Stage
 from loc3r_ros.world.furniture import CATEGORIES
 from loc3r_ros.world.language import NUMBERS, TURNS, plural, rooms_phrase
-from loc3r_ros.world.materials import COLOURS
 from loc3r_ros.world.scene import Furniture
 
 MAX_COUNT = 4
@@ -20,18 +19,21 @@ MIN_LEG = 0.8
 """Shortest leg of a route, and shortest distance asked for, metres."""
 CERTAIN_TURN = math.radians(35.0)
 """A turn is left, right, back or straight on within this; between them no question is asked."""
+PER_TURN = 3
+LOOSE = 0.3
+"""Tolerance for what betrays an answer but weakly."""
 MIN_FRAMES_APART = 3
 """Of two things, one appeared first where it was clear this many frames before the first glimpse of the other."""
 
 
-def facts(stage: Stage) -> Iterator[Fact]:
-    """Yield all that can be asked about a scene without an observer."""
+def facts(stage: Stage, rng: np.random.Generator) -> Iterator[Fact]:
+    """Yield what can be asked about a scene without an observer."""
     yield from _counts(stage)
     yield from _colours(stage)
     yield from _distances(stage)
     yield from _sizes(stage)
     yield _area(stage)
-    yield from _routes(stage)
+    yield from _routes(stage, rng)
     yield from _orders(stage)
 
 
@@ -56,8 +58,7 @@ def _counts(stage: Stage) -> Iterator[Fact]:
 def _colours(stage: Stage) -> Iterator[Fact]:
     for item in stage.named:
         if stage.viewpoints.count(item.category) == 1:
-            cue = Cue(("colour", item.category), item.colour, len(COLOURS))
-            yield Fact("colour", (f"the {item.category}",), item.colour, (cue,))
+            yield Fact("colour", (f"the {item.category}",), item.colour)
 
 
 def _distances(stage: Stage) -> Iterator[Fact]:
@@ -65,8 +66,7 @@ def _distances(stage: Stage) -> Iterator[Fact]:
         metres = math.dist(one.position, other.position)
         if metres < MIN_LEG:
             continue
-        cue = Cue(("distance",), str(min(int(metres), 5)), 6)
-        yield Fact("distance", (one.id, other.id), f"{metres:.1f}", (cue,), str(int(metres)))
+        yield Fact("distance", (one.id, other.id), f"{metres:.1f}", group=str(int(metres)))
 
 
 def _sizes(stage: Stage) -> Iterator[Fact]:
@@ -79,18 +79,23 @@ def _area(stage: Stage) -> Fact:
     return Fact("room", (rooms_phrase(len(rooms)),), str(round(sum(room.area for room in rooms))))
 
 
-def _routes(stage: Stage) -> Iterator[Fact]:
-    for start, via, goal in itertools.permutations(stage.named, 3):
-        if not start.room == via.room == goal.room:
-            continue
-        legs = np.diff([start.position, via.position, goal.position], axis=0)
-        if np.hypot(*legs.T).min() < MIN_LEG:
-            continue
-        headings = np.arctan2(legs[:, 1], legs[:, 0])
-        side = certain_side(float(wrap_angle(headings[1] - headings[0])), CERTAIN_TURN)
-        if side is not None:
-            cues = (Cue(("route", goal.category), TURNS[side], 4), Cue(("route via", via.category), TURNS[side], 4))
-            yield Fact("route", (start.id, via.id, goal.id), TURNS[side], cues, TURNS[side])
+def _routes(stage: Stage, rng: np.random.Generator) -> Iterator[Fact]:
+    """Yield up to PER_TURN ways for each turn: there are too many to yield all."""
+    named = stage.named
+    place = np.array([item.position for item in named]).reshape(-1, 2)
+    room = np.array([item.room for item in named])
+    leg = place[None] - place[:, None]  # from, to
+    fits = (np.hypot(*leg.transpose(2, 0, 1)) >= MIN_LEG) & (room[:, None] == room)
+    heading = np.arctan2(leg[..., 1], leg[..., 0])
+    turn = heading[None] - heading[:, :, None]  # start, via, goal
+    fits = fits[:, :, None] & fits[None] & ~np.eye(len(named), dtype=bool)[:, None]
+    for side, answer in enumerate(TURNS):
+        off = np.abs(wrap_angle(turn - side * math.pi / 2))
+        ways = np.argwhere(fits & (off < CERTAIN_TURN))
+        for way in ways[rng.permutation(len(ways))[:PER_TURN]]:
+            start, via, goal = (named[i] for i in way)
+            cues = (Cue(("route", goal.category), answer, 4), Cue(("route via", via.category), answer, 4, LOOSE))
+            yield Fact("route", (start.id, via.id, goal.id), answer, cues, answer)
 
 
 def _orders(stage: Stage) -> Iterator[Fact]:
@@ -98,11 +103,3 @@ def _orders(stage: Stage) -> Iterator[Fact]:
         ahead = stage.sightings.first_glimpse(second.id) - stage.sightings.first_clear(first.id)
         if ahead >= MIN_FRAMES_APART and first.category != second.category:
             yield Fact("order", (first.id, second.id), first.id, contest("order", first, second))
-
-
-def certain_side(angle: float, reach: float) -> int | None:
-    """Return which of `language.SIDES` an angle, counter-clockwise from ahead, lies within `reach` of; None between."""
-    for side in range(4):
-        if abs(wrap_angle(angle - side * math.pi / 2)) < reach:
-            return side
-    return None

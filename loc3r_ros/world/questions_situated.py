@@ -5,6 +5,7 @@ Each answer is that of the true pose, and it holds for at least CERTAINTY of the
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -17,18 +18,18 @@ from loc3r_ros.geometry import Array, wrap_angle
 from loc3r_ros.world.facts import Cue, Fact, Stage
 from loc3r_ros.world.furniture import CATEGORIES
 from loc3r_ros.world.language import DIRECTIONS, SIDES
-from loc3r_ros.world.questions_scene import contest
+from loc3r_ros.world.questions_scene import LOOSE, contest
 from loc3r_ros.world.scene import Furniture, Mount
 from loc3r_ros.world.sight import panoramas
 from loc3r_ros.world.situations import Situation
 
 EYE_HEIGHT = 1.3
 CERTAINTY = 0.95
-SURELY = math.radians(38.0)
+SURELY = math.radians(30.0)
 """The true bearing of what lies at a side is within this of its middle ..."""
-MAYBE = math.radians(52.0)
+MAYBE = math.radians(45.0)
 """... that from other poses within this; what does not lie there is further off than this, from the truth by more."""
-SURELY_NOT = math.radians(60.0)
+SURELY_NOT = math.radians(55.0)
 REACH = 3.5
 """Things further away than this, metres, are not what is at one's side."""
 LEAD = 0.4
@@ -36,6 +37,8 @@ LEAD = 0.4
 AT_HAND = 0.4
 """Metres within which a bearing says little."""
 IN_VIEW, OUT_OF_VIEW = math.radians(35.0), math.radians(50.0)
+MANY = 0.3
+"""Tolerance for answers that are of too many kinds to have all equally often."""
 SHOWS, HIDDEN = 8, 1
 """Pixels of a panorama from which a thing is surely seen, and up to which it is surely hidden."""
 
@@ -83,20 +86,21 @@ class View:
         """Category of what the observer faces."""
         return self.stage.furniture[self.situation.clauses[1].furniture].category
 
-    def side(self, item: int) -> int | None:
-        """Return at which of `language.SIDES` a thing surely lies, None where that is open."""
-        sides = [side for side in range(4) if self.surely_at(item, side)]
-        return sides[0] if sides else None
+    @functools.cached_property
+    def off(self) -> Array:
+        """(4, F, R) how far the bearing of each thing is from the middle of each of `language.SIDES`, radians."""
+        middles = np.arange(4) * math.pi / 2
+        return np.abs(wrap_angle(self.bearing - middles[:, None, None]))
 
-    def surely_at(self, item: int, side: int) -> bool:
-        """Say whether a thing surely lies at a side."""
-        off = np.abs(wrap_angle(self.bearing[item] - side * math.pi / 2))
-        return bool(off[0] < SURELY and (off < MAYBE).mean() >= CERTAINTY)
+    @functools.cached_property
+    def surely_at(self) -> npt.NDArray[np.bool_]:
+        """(4, F) whether each thing surely lies at each side."""
+        return (self.off[:, :, 0] < SURELY) & ((self.off < MAYBE).mean(axis=2) >= CERTAINTY)
 
-    def surely_not_at(self, item: int, side: int) -> bool:
-        """Say whether a thing surely does not lie at a side."""
-        off = np.abs(wrap_angle(self.bearing[item] - side * math.pi / 2))
-        return bool(off[0] > SURELY_NOT and (off > MAYBE).mean() >= CERTAINTY)
+    @functools.cached_property
+    def surely_not_at(self) -> npt.NDArray[np.bool_]:
+        """(4, F) whether each thing surely lies elsewhere."""
+        return (self.off[:, :, 0] > SURELY_NOT) & ((self.off > MAYBE).mean(axis=2) >= CERTAINTY)
 
 
 def views(stage: Stage, situations: Sequence[Situation], rng: np.random.Generator) -> Iterator[View]:
@@ -109,9 +113,9 @@ def views(stage: Stage, situations: Sequence[Situation], rng: np.random.Generato
     pixels = around.pixels(len(stage.furniture)).reshape(len(situations), 2, len(stage.furniture), -1)
     ahead = np.abs(wrap_angle(around.bearing - eyes[:, 2:])).reshape(len(situations), 2, 1, -1)
     for situation, pose, seen, off in zip(situations, poses, pixels, ahead, strict=True):
-        distance, bearing = stage.viewpoints.survey(pose[:, :2])
+        survey = stage.viewpoints.survey(pose[:, :2])
         within = [(seen * (off < limit)).sum(axis=2) for limit in (IN_VIEW, OUT_OF_VIEW, math.inf)]
-        yield View(stage, situation, wrap_angle(bearing - pose[:, 2]), distance, *within)
+        yield View(stage, situation, wrap_angle(survey.bearing - pose[:, 2]), survey.distance, *within)
 
 
 def facts(view: View) -> Iterator[Fact]:
@@ -128,24 +132,23 @@ def _what(view: View) -> Iterator[Fact]:
     here = np.array([item.mount is not Mount.FLAT and item.room == view.room for item in view.stage.furniture])
     subjects = {item.id for item in view.present}
     for side, phrase in enumerate(SIDES):
-        off = np.abs(wrap_angle(view.bearing - side * math.pi / 2))
-        near = np.where((off < MAYBE) & here[:, None], view.distance, REACH)
+        near = np.where((view.off[side] < MAYBE) & here[:, None], view.distance, REACH)
         first, second = np.argsort(near[:, 0], kind="stable")[:2]
-        clear = near[second, 0] - near[first, 0] > LEAD and off[first, 0] < SURELY
+        clear = near[second, 0] - near[first, 0] > LEAD and view.off[side, first, 0] < SURELY
         agree = (np.argmin(near, axis=0) == first).mean() >= CERTAINTY
         if first in subjects and clear and agree and view.around[:, first].min() >= SHOWS:
             category = view.stage.furniture[first].category
-            yield Fact("what", (phrase,), category, (Cue(("what", phrase), category, len(CATEGORIES)),), category)
+            yield Fact("what", (phrase,), category, (Cue(("what", phrase), category, len(CATEGORIES), MANY),), category)
 
 
 def _is(view: View) -> Iterator[Fact]:
     for item in view.present:
         for side, phrase in enumerate(SIDES):
-            answer = "yes" if view.surely_at(item.id, side) else "no" if view.surely_not_at(item.id, side) else None
-            if answer:
+            if view.surely_at[side, item.id] or view.surely_not_at[side, item.id]:
+                answer = "yes" if view.surely_at[side, item.id] else "no"
                 cues = (
                     Cue(("is", phrase, item.category), answer, 2),
-                    Cue(("is", phrase, "facing", view.faced), answer, 2),
+                    Cue(("is", phrase, "facing", view.faced), answer, 2, LOOSE),
                 )
                 yield Fact("is", (item.id, phrase), answer, cues, answer)
 
@@ -160,11 +163,10 @@ def _can(view: View) -> Iterator[Fact]:
 
 def _directions(view: View) -> Iterator[Fact]:
     for item in view.present:
-        side = view.side(item.id)
-        if side is not None:
+        for side in np.flatnonzero(view.surely_at[:, item.id]):
             cues = (
                 Cue(("direction", item.category), DIRECTIONS[side], 4),
-                Cue(("direction", "facing", view.faced), DIRECTIONS[side], 4),
+                Cue(("direction", "facing", view.faced), DIRECTIONS[side], 4, LOOSE),
             )
             yield Fact("direction", (item.id,), DIRECTIONS[side], cues, DIRECTIONS[side])
 

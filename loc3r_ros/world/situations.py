@@ -12,7 +12,7 @@ from loc3r_ros.world.ceiling import Ceiling, ceiling_of
 from loc3r_ros.world.facts import Stage
 from loc3r_ros.world.language import describe
 from loc3r_ros.world.scene import Furniture, Mount
-from loc3r_ros.world.viewpoints import BEARINGS, FACING, RESOLUTION, Clause, Region, Relation, Viewpoints
+from loc3r_ros.world.viewpoints import BEARINGS, FACING, RESOLUTION, SIDEWARDS, Clause, Region, Relation
 
 MAX_SPREAD = 0.35
 """Largest rms distance, metres, of the poses consistent with the words from the true one."""
@@ -85,35 +85,34 @@ def _try(stage: Stage, named: list[Furniture], rng: np.random.Generator) -> Situ
     viewpoints = stage.viewpoints
     beside = named[rng.integers(len(named))]
     relation = Relation.IN_FRONT_OF if _has_front(beside) and rng.random() < 0.4 else Relation.BESIDE
-    cells = viewpoints.near(beside.id, relation)
+    place = Clause(relation, beside.id)
+    cells = viewpoints.near(place)
     if not len(cells):
         return None
-    place = viewpoints.places[cells[rng.integers(len(cells))]] + rng.uniform(-0.5, 0.5, 2) * RESOLUTION
-    distance, bearing = (values[:, 0] for values in viewpoints.survey(place[None]))
-    far = [item for item in named if item is not beside and item.room == beside.room and distance[item.id] > FAR]
-    if not far:
+    point = viewpoints.places[rng.choice(cells)] + rng.uniform(-0.5, 0.5, 2) * RESOLUTION
+    survey = viewpoints.survey(point[None])
+    far = [item for item in named if item.room == beside.room and survey.distance[item.id, 0] > FAR]
+    others = [far[i] for i in rng.permutation(len(far)) if far[i] is not beside]
+    if not others:
         return None
-    faced = far[rng.integers(len(far))]
-    pose = np.array([*place, wrap_angle(bearing[faced.id] + rng.uniform(-0.6, 0.6) * FACING)])
-    clauses = [Clause(relation, beside.id), Clause(Relation.FACING, faced.id)]
-    if not viewpoints.holds(clauses, pose):
+    faced = others.pop()
+    pose = np.array([*point, wrap_angle(survey.bearing[faced.id, 0] + rng.uniform(-0.6, 0.6) * FACING)])
+    if not viewpoints.holds(place, pose):
         return None
-    others = [far[i] for i in rng.permutation(len(far)) if far[i] is not faced]
-    return _pin_down(stage, pose, clauses, others, rng)
+    sides = [_side_clause(item.id, float(wrap_angle(survey.bearing[item.id, 0] - pose[2]))) for item in others]
+    clauses = [place, Clause(Relation.FACING, faced.id)]
+    return _pin_down(stage, pose, clauses, [clause for clause in sides if clause is not None], rng)
 
 
 def _pin_down(
-    stage: Stage, pose: Array, clauses: list[Clause], others: list[Furniture], rng: np.random.Generator
+    stage: Stage, pose: Array, clauses: list[Clause], sides: list[Clause], rng: np.random.Generator
 ) -> Situation | None:
-    viewpoints = stage.viewpoints
-    region = viewpoints.region(clauses)
-    for item in others:
-        if _is_small(region, pose) or len(clauses) == MAX_CLAUSES:
+    region = stage.viewpoints.region(clauses)
+    for clause in sides[: MAX_CLAUSES - len(clauses)]:
+        if _is_small(region, pose):
             break
-        clause = _side_clause(viewpoints, pose, item)
-        if clause is not None:
-            clauses = [*clauses, clause]
-            region = viewpoints.region(clauses)
+        clauses = [*clauses, clause]
+        region = stage.viewpoints.narrow(region, clause)
     if not _is_small(region, pose):
         return None
     names = {clause.furniture: name_of(stage.furniture[clause.furniture], stage, rng) for clause in clauses}
@@ -121,11 +120,11 @@ def _pin_down(
     return Situation(text, pose, tuple(clauses), region, region.spread(pose)[0], ceiling_of(region))
 
 
-def _side_clause(viewpoints: Viewpoints, pose: Array, item: Furniture) -> Clause | None:
-    for relation in BEARINGS:
-        clause = Clause(relation, item.id)
-        if relation is not Relation.FACING and viewpoints.holds([clause], pose):
-            return clause
+def _side_clause(item: int, bearing: float) -> Clause | None:
+    """Return what can be said of a thing at a bearing from the observer's heading, None where it is at no side."""
+    for relation in (Relation.LEFT, Relation.RIGHT, Relation.BEHIND):
+        if abs(math.remainder(bearing - BEARINGS[relation], 2 * math.pi)) < SIDEWARDS:
+            return Clause(relation, item)
     return None
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-import functools
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loc3r_ros.geometry import Array, wrap_angle
-from loc3r_ros.world.clearance import FreeSpace, free_space
+from loc3r_ros.world.clearance import free_space
 from loc3r_ros.world.scene import Furniture, Scene
 
 STANDING_RADIUS = 0.2
@@ -40,8 +40,8 @@ class Relation(enum.IntEnum):
 
 
 BEARINGS = {Relation.FACING: 0.0, Relation.LEFT: math.pi / 2, Relation.RIGHT: -math.pi / 2, Relation.BEHIND: math.pi}
-_CENTRE = np.array([0.0, 0.0, *BEARINGS.values()])
-_REACH = np.array([0.0, 0.0, FACING, SIDEWARDS, SIDEWARDS, SIDEWARDS])
+_REACH = {relation: FACING if relation is Relation.FACING else SIDEWARDS for relation in BEARINGS}
+_HEADINGS = (np.arange(HEADINGS) + 0.5) * (2 * math.pi / HEADINGS) - math.pi
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,23 @@ class Clause:
 
     relation: Relation
     furniture: int
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Where F pieces of furniture lie from N points.
+
+    Attributes:
+        distance: (F, N) to the footprint, metres.
+        bearing: (F, N) of its middle, in the world, radians.
+        in_front: (F, N) whether the point is in front of it.
+        room: (N,) room of each point.
+    """
+
+    distance: Array
+    bearing: Array
+    in_front: npt.NDArray[np.bool_]
+    room: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,89 +85,76 @@ class Region:
         """Return the rms distance, metres, and the rms turn, radians, of the region from a pose (3,)."""
         if not len(self.cell):
             return math.inf, math.inf
-        square = ((self.pose[:, :2] - pose[:2]) ** 2).sum(axis=1)
+        square = (self.pose[:, 0] - pose[0]) ** 2 + (self.pose[:, 1] - pose[1]) ** 2
         turn = wrap_angle(self.pose[:, 2] - pose[2])
         return math.sqrt(square.mean()), math.sqrt((turn**2).mean())
 
 
 class Viewpoints:
-    """Distances and bearings from C places to the F pieces of furniture of a scene.
+    """A scene seen from C places where one can stand.
 
     Attributes:
         scene: the scene.
-        places: (C, 2) where one can stand, metres in the world.
-        room: (C,) room of each place.
+        places: (C, 2) metres in the world.
+        referable: ids of the furniture that its category, or its colour and category, tell from all other.
     """
 
     def __init__(self, scene: Scene) -> None:
-        space: FreeSpace = free_space(scene, STANDING_RADIUS, RESOLUTION)
         self.scene = scene
-        self.places = space.points
-        self.room = self.room_of(space.points)
-        self._outlines = np.array([_outline(item) for item in scene.furniture])
-        self._distance, self._bearing, self._in_front = _survey(self._outlines, self.places)
-        self._furniture_room = np.array([item.room for item in scene.furniture])
+        self.places = free_space(scene, STANDING_RADIUS, RESOLUTION).points
+        self._outlines = np.array([_outline(item) for item in scene.furniture]).reshape(-1, 6)
+        self._survey = self.survey(self.places)
         self._categories = Counter(item.category for item in scene.furniture)
-        self._names = Counter(item.name for item in scene.furniture)
-
-    def room_of(self, points: Array) -> npt.NDArray[np.int64]:
-        """Return (N,) the room that points (N, 2) lie in."""
-        if self.scene.doorway is None:
-            return np.zeros(len(points), np.int64)
-        return (points[:, 0] > self.scene.doorway.x).astype(np.int64)
+        names = Counter(item.name for item in scene.furniture)
+        self.referable = frozenset(item.id for item in scene.furniture if names[item.name] == 1)
 
     def count(self, category: str) -> int:
         """Return how many pieces of a category the scene has."""
         return self._categories[category]
 
-    @functools.cached_property
-    def referable(self) -> frozenset[int]:
-        """Furniture that its category, or its colour and category, tell from all other furniture."""
-        return frozenset(item.id for item in self.scene.furniture if self._names[item.name] == 1)
+    def survey(self, points: Array) -> Survey:
+        """Return where the furniture lies from points (N, 2) in the world."""
+        door = self.scene.doorway
+        room = np.zeros(len(points), np.int64) if door is None else (points[:, 0] > door.x).astype(np.int64)
+        distance, bearing, in_front = _survey(self._outlines, np.ascontiguousarray(points))
+        return Survey(distance, bearing, in_front, room)
 
-    def survey(self, points: Array) -> tuple[Array, Array]:
-        """Return (F, N) distances to the footprints, metres, and (F, N) world bearings of the middles."""
-        distance, bearing, _ = _survey(self._outlines, np.ascontiguousarray(points))
-        return distance, bearing
+    def near(self, clause: Clause) -> npt.NDArray[np.intp]:
+        """Return the places of which a clause about the place is true."""
+        return np.flatnonzero(self._fits(clause, self._survey, np.arange(len(self.places)), np.zeros(1)))
 
-    def near(self, furniture: int, relation: Relation) -> npt.NDArray[np.intp]:
-        """Return the places beside, or in front of, a piece of furniture in its own room."""
-        holds = self._in_front if relation is Relation.IN_FRONT_OF else self._distance < NEAR
-        return np.flatnonzero(holds[furniture] & (self.room == self._furniture_room[furniture]))
+    def region(self, clauses: Sequence[Clause]) -> Region:
+        """Return all poses on the grid of which every clause is true; the first is about the place."""
+        place, *rest = clauses
+        cells = self.near(place)
+        cell, heading = np.repeat(cells, HEADINGS), np.tile(_HEADINGS, len(cells))
+        region = Region(cell, np.column_stack([self.places[cell], heading]))
+        for clause in rest:
+            region = self.narrow(region, clause)
+        return region
 
-    def region(self, clauses: list[Clause]) -> Region:
-        """Return all poses on the grid of which every clause is true."""
-        relation = np.array([clause.relation for clause in clauses])
-        furniture = np.array([clause.furniture for clause in clauses])
-        same_room = (self.room == self._furniture_room[furniture][:, None]).all(axis=0)
-        for clause in clauses:
-            if clause.relation in (Relation.BESIDE, Relation.IN_FRONT_OF):
-                holds = self._in_front if clause.relation is Relation.IN_FRONT_OF else self._distance < NEAR
-                same_room &= holds[clause.furniture]
-        cells = np.flatnonzero(same_room)
-        angular = relation >= Relation.FACING
-        bearing = self._bearing[furniture[angular]][:, cells]
-        cell, heading = np.nonzero(_headings(bearing, _CENTRE[relation[angular]], _REACH[relation[angular]]))
-        cell = cells[cell]
-        angle = (heading + 0.5) * (2 * math.pi / HEADINGS) - math.pi
-        return Region(cell, np.column_stack([self.places[cell], angle]))
+    def narrow(self, region: Region, clause: Clause) -> Region:
+        """Return the part of a region of which one more clause is true."""
+        keep = self._fits(clause, self._survey, region.cell, region.pose[:, 2])
+        return Region(region.cell[keep], region.pose[keep])
 
-    def holds(self, clauses: list[Clause], pose: Array) -> bool:
-        """Say whether every clause is true of a pose (3,): x, y, heading in the world."""
-        distance, bearing, in_front = _survey(self._outlines, pose[None, :2])
-        room = self.room_of(pose[None, :2])[0]
-        for clause in clauses:
-            item, relation = clause.furniture, clause.relation
-            if relation is Relation.BESIDE:
-                true = distance[item, 0] < NEAR
-            elif relation is Relation.IN_FRONT_OF:
-                true = in_front[item, 0]
-            else:
-                error = wrap_angle(bearing[item, 0] - pose[2] - _CENTRE[relation])
-                true = abs(error) < _REACH[relation]
-            if not true or self._furniture_room[item] != room:
-                return False
-        return True
+    def holds(self, clause: Clause, pose: Array) -> bool:
+        """Say whether a clause is true of a pose (3,): x, y, heading in the world."""
+        return bool(self._fits(clause, self.survey(pose[None, :2]), np.zeros(1, np.intp), pose[2:])[0])
+
+    def _fits(
+        self, clause: Clause, survey: Survey, point: npt.NDArray[np.intp], heading: Array
+    ) -> npt.NDArray[np.bool_]:
+        """Return (N,) whether a clause is true at surveyed points, by index (N,), with headings (N,)."""
+        item, relation = clause.furniture, clause.relation
+        if relation is Relation.BESIDE:
+            fits = survey.distance[item, point] < NEAR
+        elif relation is Relation.IN_FRONT_OF:
+            fits = survey.in_front[item, point]
+        else:
+            off = wrap_angle(survey.bearing[item, point] - heading - BEARINGS[relation])
+            fits = np.abs(off) < _REACH[relation]
+        return fits & (survey.room[point] == self.scene.furniture[item].room)
 
 
 def _outline(item: Furniture) -> tuple[float, ...]:
@@ -172,19 +176,3 @@ def _survey(outlines, points):  # type: ignore[no-untyped-def]  # noqa: ANN001, 
             bearing[f, n] = np.arctan2(-dy, -dx)
             in_front[f, n] = half_x < u < half_x + IN_FRONT and abs(v) < half_y
     return distance, bearing, in_front
-
-
-@numba.njit(cache=True)
-def _headings(bearing, centre, reach):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Return (C, HEADINGS) which headings fit all of (K, C) bearings, given the wanted side (K,) and reach (K,)."""
-    clauses, cells = bearing.shape
-    fits = np.ones((cells, HEADINGS), np.bool_)
-    for cell in range(cells):
-        for step in range(HEADINGS):
-            heading = (step + 0.5) * (2 * np.pi / HEADINGS) - np.pi
-            for k in range(clauses):
-                error = (bearing[k, cell] - heading - centre[k] + np.pi) % (2 * np.pi) - np.pi
-                if abs(error) >= reach[k]:
-                    fits[cell, step] = False
-                    break
-    return fits

@@ -27,7 +27,8 @@ MAX_STEP = 0.32
 MAX_TURN = math.radians(20.0)
 """Largest turn between two frames, radians."""
 TURN = (math.radians(8.0), math.radians(18.0))
-STEP = (0.14, 0.21)
+STEP = (0.14, 0.215)
+"""Mean way between two frames, metres; a walk through two rooms needs the longest."""
 HEIGHT = (1.05, 1.45)
 PITCH = (math.radians(8.0), math.radians(18.0))
 SWAY_HEIGHT = (0.03, 0.04)
@@ -65,7 +66,7 @@ class Walk:
     pitch: Array
 
     @property
-    def world_t_camera(self) -> Array:
+    def world_t_camera(self) -> npt.NDArray[np.float64]:
         """(N, 4, 4) poses with optical axes."""
         states = np.column_stack([self.position, self.yaw, self.pitch])
         return np.array([look(x, y, z, yaw, pitch) for x, y, z, yaw, pitch in states])
@@ -101,16 +102,20 @@ def make_walk(scene: Scene, renderer: Renderer, frames: int) -> Walk:
 def _wander(scene: Scene, space: FreeSpace, frames: int, rng: np.random.Generator) -> Array:
     """Return (M, 2) a way through far-apart places, in every room, about as long as the frames allow."""
     wanted = min(rng.uniform(*STEP) * frames, 1.2 + 1.2 * len(space.points) * space.resolution**2)
-    room = np.zeros(len(space.points), int)
-    if scene.doorway is not None:
+    reachable, room = np.arange(len(space.points)), np.zeros(len(space.points), int)
+    if scene.doorway is not None:  # both rooms, so neither end far from the doorway
+        wanted = STEP[1] * frames
         room = (space.points[:, 0] > scene.doorway.x).astype(int)
-    place = int(rng.integers(len(room)))
-    path, length = space.points[[place]], 0.0
+        away = np.hypot(*(space.points - (scene.doorway.x, scene.doorway.y)).T)
+        reachable = np.flatnonzero(away < max(wanted / 2, away.min() + space.resolution))
+    place = int(rng.choice(reachable))
+    path, length, visited = space.points[[place]], 0.0, {int(room[place])}
     for _ in range(8):
-        candidates = rng.integers(len(room), size=12)
+        candidates = rng.choice(reachable, size=12)
         away = np.hypot(*(space.points[candidates] - space.points[place]).T)
-        unvisited = ~np.isin(room[candidates], room[[space.nearest(path[0]), place]])
+        unvisited = ~np.isin(room[candidates], list(visited))
         goal = int(candidates[np.argmax(away + 100.0 * unvisited)])
+        visited.add(int(room[goal]))
         path = np.concatenate([path, space.route(place, goal)[1:]])
         place, length = goal, float(np.hypot(*np.diff(path, axis=0).T).sum())
         if length >= wanted:
