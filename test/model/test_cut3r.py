@@ -95,9 +95,10 @@ def test_localizing_without_learning_gives_the_same_pose_and_keeps_the_state():
 @torch.inference_mode()
 def test_frame_by_frame_equals_the_whole_sequence(dense_head):
     network, images = build(dense_head=dense_head), frames(3, batch=2, height=48, width=32)
-    predictions = network(images.transpose(0, 1))
     tokens, _ = run(network, images)
-    torch.testing.assert_close(tokens, torch.stack([p.camera_token for p in predictions]), atol=1e-5, rtol=1e-4)
+    for dense in (False, True):
+        predictions = network(images.transpose(0, 1), dense=dense)
+        torch.testing.assert_close(tokens, torch.stack([p.camera_token for p in predictions]), atol=1e-5, rtol=1e-4)
     assert predictions[0].point_maps.points_world.shape == (2, 48, 32, 3)
     assert predictions[0].point_maps.confidence_self.min() >= 1
 
@@ -164,6 +165,7 @@ def test_an_image_that_is_not_made_of_patches_is_refused():
 
 def test_point_maps_need_a_head():
     network = build(dense_head="none")
+    assert network(frames(1), dense=False)[0].point_maps is None
     with pytest.raises(ConfigError, match="dense_head"):
         network(frames(1))
 

@@ -123,11 +123,12 @@ class Cut3R(nn.Module):
         prediction, state = self.predict(self.encode(image, tables), tables, state)
         return Observation(prediction.camera_token, pose_matrix(prediction.pose)), state
 
-    def forward(self, images: Tensor) -> list[FramePrediction]:
-        """Predict everything for whole sequences from their first frame on, for training.
+    def forward(self, images: Tensor, dense: bool = True) -> list[FramePrediction]:
+        """Predict whole sequences from their first frame on; all their frames go through the encoder at once.
 
         Args:
             images: (B, T, 3, H, W) RGB in [-1, 1].
+            dense: predict point maps too, as training needs.
 
         Returns:
             One prediction for each of the T frames.
@@ -137,7 +138,7 @@ class Cut3R(nn.Module):
         state = self.initial_state(len(images))
         predictions = []
         for t in range(images.shape[1]):
-            prediction, state = self.predict(features[:, t], tables, state, dense=True)
+            prediction, state = self.predict(features[:, t], tables, state, dense=dense)
             predictions.append(prediction)
         return predictions
 
