@@ -134,7 +134,7 @@ class TestCoverage:
     def test_it_sees_more_than_frames_at_even_intervals(self, capacity):
         """The paper's sampling takes frames at even intervals: coverage must beat it on every walk."""
         gains = []
-        for seed in range(12):
+        for seed in range(6):
             poses = walk(seed)
             policy = CoveragePolicy()
             buffer = KeyframeBuffer(capacity, policy)
@@ -143,6 +143,21 @@ class TestCoverage:
             baseline = set().union(*(policy.view(Keyframe(0, 0, None, poses[i], "odom")) for i in even))
             gains.append(policy.covered() / len(baseline))
         assert min(gains) >= 1.0
+        assert np.mean(gains) > 1.1
+
+    @pytest.mark.parametrize(("capacity", "block"), [(8, 2), (16, 4)])
+    def test_evictions_in_blocks_cost_little_of_it(self, capacity, block):
+        gains = []
+        for seed in range(5):
+            poses = walk(seed, frames=600)
+            policy = CoveragePolicy()
+            buffer, covered = KeyframeBuffer(capacity, policy, eviction_block=block), []
+            for i, p in enumerate(poses):
+                buffer.offer(i * FRAME, None, p, "odom")
+                covered.append(policy.covered())
+            even = np.linspace(0, len(poses) - 1, capacity).astype(int)
+            baseline = set().union(*(policy.view(Keyframe(0, 0, None, poses[i], "odom")) for i in even))
+            gains.append(np.mean(covered[300:]) / len(baseline))
         assert np.mean(gains) > 1.1
 
     @given(st.integers(0, 10_000))
