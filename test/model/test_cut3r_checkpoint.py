@@ -185,7 +185,7 @@ def test_a_damaged_file_is_named(tmp_path, content, suffix):
 
 def test_a_file_of_something_else_is_named(tmp_path):
     path = tmp_path / "other.pth"
-    for content in ([1, 2], {"model": None}, {"weights": {}}, {"model": {}}):
+    for content in ([1, 2], {"model": None}, {"weights": {}}, {"model": {}}, {"model": {1: torch.zeros(1)}}):
         torch.save(content, path)
         with pytest.raises(CheckpointError, match='no table of tensors called "model"'):
             load_cut3r_checkpoint(path, CONFIG)

@@ -19,7 +19,7 @@ FIRST = (True, False, False, False, True, False)
 @pytest.fixture(scope="module", params=["cut3r", pytest.param("ttt3r", marks=pytest.mark.slow)])
 def step(request):
     torch.manual_seed(0)
-    config = replace(preset("tiny").pose_prior, state_rule=request.param, decoder_layers=3)
+    config = replace(preset("tiny").pose_prior, state_rule=request.param)
     network = Cut3R(config)
     for parameter in network.parameters():  # biases and norms of a fresh network hide mistakes
         torch.nn.init.normal_(parameter, std=0.2)

@@ -107,9 +107,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return _reading(path, "a safetensors file", lambda: load_file(path))
     content = _reading(path, "a torch checkpoint", lambda: _load_zip(path))
     model = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(model, dict) or not model or not all(isinstance(value, Tensor) for value in model.values()):
+    if not isinstance(model, dict) or not model or not all(_is_tensor_entry(*entry) for entry in model.items()):
         raise CheckpointError(f'{path} is not a CUT3R checkpoint: it has no table of tensors called "model".')
     return dict(model)
+
+
+def _is_tensor_entry(key: object, value: object) -> bool:
+    return isinstance(key, str) and isinstance(value, Tensor)
 
 
 def rename(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
