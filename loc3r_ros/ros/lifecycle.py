@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -158,14 +158,11 @@ class SpinThread:
                 self._is_stopping.wait(0.01)  # where it fails for ever, it must not take the whole machine
 
 
-NodeType = TypeVar("NodeType", bound=GuardedLifecycleNode)
-
-
-def run(make_node: Callable[[], NodeType], make_executor: Callable[[], Executor], args: Sequence[str] | None) -> int:
+def run(make_node: Callable[[], Any], make_executor: Callable[[], Executor], args: Sequence[str] | None) -> int:
     """Run a node until SIGINT or SIGTERM and return the exit code: 0, or 1 with a sentence if it could not be made.
 
     Args:
-        make_node: makes the node.
+        make_node: makes the node; its `close()` ends its threads.
         make_executor: makes the executor of its callbacks.
         args: command line without the program's name, or None for that of the process.
     """

@@ -38,29 +38,35 @@ class Odometer:
 
     Attributes:
         pose: (3,) the measured pose in the frame `odom`: x, y, heading.
+        velocity: (3,) the last measured velocity in the frame of the robot: m/s and rad/s.
+        velocity_variances: (3,) of it.
     """
 
     def __init__(self, drift: Drift, rng: np.random.Generator) -> None:
         self.pose: Array = np.zeros(3)
+        self.velocity: Array = np.zeros(3)
+        self.velocity_variances: Array = np.zeros(3)
         self._rng = rng
         self._position_variance = drift.position_noise**2
         self._heading_variance = math.radians(drift.heading_noise_deg) ** 2 / math.tau
-        deviations = drift.distance_percent / 100.0, math.radians(drift.heading_deg_per_minute) / 60.0
-        self._scale_error, self._heading_rate_error = (float(rng.normal(0.0, sigma)) for sigma in deviations)
+        self._scale_sigma = drift.distance_percent / 100.0
+        self._heading_rate_sigma = math.radians(drift.heading_deg_per_minute) / 60.0
+        self._scale_error = float(rng.normal(0.0, self._scale_sigma))
+        self._heading_rate_error = float(rng.normal(0.0, self._heading_rate_sigma))
         # Error state: x, y, heading, scale error, heading rate error.
-        self._covariance = np.diag([0.0, 0.0, 0.0, deviations[0] ** 2, deviations[1] ** 2])
+        self._covariance = np.diag([0.0, 0.0, 0.0, self._scale_sigma**2, self._heading_rate_sigma**2])
 
     @property
     def covariance(self) -> Array:
         """(3, 3) covariance of `pose` in the frame `odom`, m^2 and rad^2."""
         return self._covariance[:3, :3].copy()
 
-    def step(self, motion: Array, duration: float) -> Array:
-        """Measure one motion and return what was measured.
+    def step(self, motion: Array, duration: float) -> None:
+        """Measure one motion.
 
         Args:
             motion: (3,) the true motion in the frame of the robot: x, y, turn.
-            duration: seconds that it took.
+            duration: seconds that it took, above 0.
         """
         position_variance = self._position_variance * math.hypot(motion[0], motion[1])
         heading_variance = self._heading_variance * abs(motion[2])
@@ -69,7 +75,9 @@ class Odometer:
         measured: Array = motion + systematic + np.sqrt(variances) * self._rng.standard_normal(3)
         self._propagate(measured, duration, variances)
         self.pose = compose2(self.pose, measured)
-        return measured
+        self.velocity = measured / duration
+        systematic_deviations = self._scale_sigma * np.abs(self.velocity) * (1, 1, 0) + (0, 0, self._heading_rate_sigma)
+        self.velocity_variances = variances / duration**2 + systematic_deviations**2
 
     def _propagate(self, measured: Array, duration: float, variances: Array) -> None:
         moved_x, moved_y = rotation2(self.pose[2]) @ measured[:2]

@@ -81,3 +81,12 @@ def test_covariance_is_positive_definite_and_grows():
         assert np.linalg.eigvalsh(odometer.covariance).min() > -1e-12
         traces.append(np.trace(odometer.covariance))
     assert np.all(np.diff(traces) > 0)
+
+
+def test_velocity_is_the_last_motion_and_its_variance_is_honest():
+    motion, errors = np.array([0.05, 0.0, 0.02]), []
+    for seed in range(300):
+        odometer = Odometer(Drift(5.0, 60.0, 0.02, 5.0), np.random.default_rng(seed))
+        odometer.step(motion, 0.1)
+        errors.append((odometer.velocity - motion / 0.1) / np.sqrt(odometer.velocity_variances))
+    assert np.std(errors, axis=0) == pytest.approx([1, 1, 1], rel=0.15)
