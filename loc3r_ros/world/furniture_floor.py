@@ -58,7 +58,7 @@ def sofa(draw: Draw, paint: Paint) -> list[Primitive]:
     """Two or three seats between arms."""
     depth, width, seats = 0.85, draw.uniform(1.3, 1.6), 2 if draw.chance(0.5) else 3
     inner = (width - 0.36) / seats
-    cloth, cushion = paint.fabric, Material(paint.colour, paint.contrast, Texture.FABRIC, 20.0)
+    cloth, cushion = paint.fabric, paint.textured(Texture.FABRIC, 20.0, 0.9)
     front = (-depth / 2 + 0.20, depth / 2 - 0.02)
     parts = [
         box((-depth / 2 + GAP, depth / 2 - 0.04), around(0, width - 0.01), (0.05, 0.30), paint.detail),
@@ -94,7 +94,7 @@ def shelf(draw: Draw, paint: Paint) -> list[Primitive]:
     width, height, depth, levels = draw.uniform(0.65, 0.95), 1.45, 0.30, 4
     spacing = (height - 0.07) / levels
     parts = [
-        box((-depth / 2, -depth / 2 + 0.02), around(0, width - 0.02), (0.01, height - 0.01), paint.detail),
+        box((-depth / 2 + GAP, -depth / 2 + 0.02), around(0, width - 0.02), (0.01, height - 0.01), paint.detail),
         *(box(around(0, depth), around(sy * (width / 2 - 0.02), 0.04), (0.0, height), paint.main) for sy in (-1, 1)),
     ]
     boards = [0.04 + level * spacing for level in range(levels + 1)]

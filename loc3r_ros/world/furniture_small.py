@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from loc3r_ros.world.draw import Draw
 from loc3r_ros.world.furniture_floor import GAP
 from loc3r_ros.world.materials import BRASS, DARK_GREY, LINEN, TRIM, WHITE, Paint, mix, plain
 from loc3r_ros.world.scene import Material, Primitive, Texture, yaw_rotation
-from loc3r_ros.world.solids import around, box, cylinder, ellipsoid, pitch_rotation
+from loc3r_ros.world.solids import around, box, compose, cylinder, ellipsoid, pitch_rotation
 
 
 def lamp(draw: Draw, paint: Paint) -> list[Primitive]:
@@ -35,8 +33,8 @@ def plant(draw: Draw, paint: Paint) -> list[Primitive]:
     for index in range(leaves):
         turn = index * 2.4 + draw.uniform(-0.3, 0.3)
         rise, length = draw.uniform(0.15, 1.1), draw.uniform(0.16, 0.24)
-        rotation = yaw_rotation(turn) @ pitch_rotation(-rise)
-        x, y, z = (rotation @ np.array([length, 0.0, 0.0])).tolist()
+        rotation = compose(yaw_rotation(turn), pitch_rotation(-rise))
+        x, y, z = (rotation[:, 0] * length).tolist()
         base = 0.38 + (height - 0.45) * index / leaves
         leaf = plain(mix(paint.colour, paint.contrast, draw.uniform(0.0, 0.9)))
         parts.append(ellipsoid((x, y, base + z), (length, 0.075, 0.025), leaf, rotation))

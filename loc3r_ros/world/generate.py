@@ -13,6 +13,7 @@ from loc3r_ros.world.scene import Doorway, Furniture, Light, Room, Scene
 from loc3r_ros.world.shell import HALF_WALL, build_shell
 from loc3r_ros.world.splits import Split, require_split
 
+GENERATOR_VERSION = 1  # raise it when any scene or picture of a seed changes
 MIN_AREA, MAX_AREA = 9.0, 64.0  # of one room, square metres
 MIN_SIDE, MAX_ASPECT = 2.6, 1.7
 TWO_ROOMS = 0.35  # probability

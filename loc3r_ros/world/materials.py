@@ -18,7 +18,7 @@ COLOURS: dict[str, Colour] = {
     "brown": (0.19, 0.07, 0.02),
     "black": (0.012, 0.012, 0.014),
     "white": (0.92, 0.92, 0.90),
-    "grey": (0.20, 0.20, 0.21),
+    "grey": (0.26, 0.26, 0.27),
     "teal": (0.02, 0.42, 0.44),
 }
 """The names that language uses; every category of furniture comes in all of them."""
@@ -27,7 +27,7 @@ WALL_COLOURS: tuple[Colour, ...] = (
     (0.60, 0.52, 0.36),
     (0.42, 0.52, 0.60),
     (0.44, 0.53, 0.36),
-    (0.62, 0.46, 0.40),
+    (0.58, 0.46, 0.36),
     (0.51, 0.45, 0.60),
     (0.64, 0.58, 0.30),
 )
@@ -71,7 +71,7 @@ class Paint:
     def contrast(self) -> Colour:
         """A shade that can be told from the colour: darker, or lighter where it is dark already."""
         dark = luminance(self.colour) < DARK_LUMINANCE
-        return mix(self.colour, WHITE, 0.10) if dark else mix(self.colour, BLACK, 0.38)
+        return mix(self.colour, WHITE, 0.06) if dark else mix(self.colour, BLACK, 0.30)
 
     @property
     def main(self) -> Material:

@@ -41,12 +41,12 @@ class Renderer:
 
     def render(
         self,
-        cameras: NDArray[np.float64],
+        cameras: NDArray[np.floating],
         width: int,
         height: int,
         focal: float,
         *,
-        gain: NDArray[np.float64] | None = None,
+        gain: NDArray[np.floating] | None = None,
         antialias: bool = True,
         threads: int = 1,
     ) -> Frames:
@@ -86,12 +86,12 @@ class Renderer:
 
 def render(
     scene: Scene,
-    cameras: NDArray[np.float64],
+    cameras: NDArray[np.floating],
     width: int,
     height: int,
     focal: float,
     *,
-    gain: NDArray[np.float64] | None = None,
+    gain: NDArray[np.floating] | None = None,
     antialias: bool = True,
     threads: int = 1,
 ) -> Frames:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loc3r_ros.world.jit import f32, jit
+from loc3r_ros.world.jit import digest_of, f32, jit, jit_entry
 from loc3r_ros.world.render_hits import NO_HIT, Floats, Ints, Packet, Solids, aim, hit_solid
 from loc3r_ros.world.render_shading import Samples, World, outside_cone, shade
 from loc3r_ros.world.scene import Surface
@@ -16,9 +18,9 @@ from loc3r_ros.world.scene import Surface
 TILE = 16  # pixels: a packet is a tile of rays
 EXTRA = 3  # rays more for a pixel on an edge
 PACKET = TILE * TILE * EXTRA
-# Where those rays pass, off the pixel's centre: a triangle whose corners share no row and no column.
-OFFSET_X = (f32(0.35), f32(-0.26), f32(-0.09))
-OFFSET_Y = (f32(0.10), f32(0.25), f32(-0.35))
+# Where rays pass, off the pixel's centre: first there, then at a triangle whose corners share no row and no column.
+OFFSET_X = (f32(0), f32(0.35), f32(-0.26), f32(-0.09))
+OFFSET_Y = (f32(0), f32(0.10), f32(0.25), f32(-0.35))
 EDGE = f32(0.24)  # sum of colour differences between neighbours that counts as an edge
 FAR = f32(100.0)  # metres
 FAR_CHECK = 8  # solids between two looks at how far the packet still reaches
@@ -44,8 +46,9 @@ class Work(NamedTuple):
     candidates: Ints  # (P,) solids that a tile can meet, nearest first
     nearness: Floats  # (P,) their least depth
     hits: Ints  # (H, W)
-    colours: Floats  # (H, W, 3)
-    edges: Ints  # (TILE * TILE, 2) pixels
+    firsts: Floats  # (H, W, 3) colours at the centres of pixels
+    colours: Floats  # (H, W, 3) the same with the extra rays blended in
+    pixels: Ints  # (TILE * TILE, 2) x, y of the pixels that the packet serves
 
 
 @jit
@@ -67,6 +70,7 @@ def new_work(solids: int, width: int, height: int) -> Work:
         np.empty(solids, np.int32),
         np.empty(solids, np.float32),
         np.empty((height, width), np.int32),
+        np.empty((height, width, 3), np.float32),
         np.empty((height, width, 3), np.float32),
         np.empty((TILE * TILE, 2), np.int32),
     )
@@ -133,71 +137,93 @@ def trace(solids: Solids, count: int, work: Work, n: int, ox: np.float32, oy: np
 
 
 @jit
-def trace_tile(
-    world: World, view: View, x0: int, y0: int, x1: int, y1: int, work: Work, depth: Floats, owners: NDArray[np.int16]
-) -> None:
-    """Fill one tile with depth, owner, colour and the solid hit at each pixel's centre."""
-    ox, oy, oz, packet, width = view.pose[0, 3], view.pose[1, 3], view.pose[2, 3], work.packet, x1 - x0
-    n = width * (y1 - y0)
-    for r in range(n):
-        dx, dy, dz = direction(view, f32(x0 + r % width) + f32(0.5), f32(y0 + r // width) + f32(0.5))
-        aim(packet, r, dx, dy, dz, FAR)
-    trace(world.solids, gather(world.solids, view, x0, y0, x1, y1, work), work, n, ox, oy, oz)
-    shade(world, packet, n, ox, oy, oz, work.samples, work.shadows)
-    for r in range(n):
-        x, y, i = x0 + r % width, y0 + r // width, packet.hit[r]
-        work.hits[y, x] = i
-        depth[y, x] = packet.t[r] if i != NO_HIT else f32(0)
-        owners[y, x] = world.solids.owner[i] if i != NO_HIT else NOTHING
-        for k in range(3):
-            work.colours[y, x, k] = work.samples.colour[r, k]
-
-
-@jit
 def differ(work: Work, y: int, x: int, v: int, u: int) -> bool:
     """Return whether an edge runs between two pixels: another solid, or a jump of colour."""
-    c = work.colours
+    c = work.firsts
     jump = abs(c[y, x, 0] - c[v, u, 0]) + abs(c[y, x, 1] - c[v, u, 1]) + abs(c[y, x, 2] - c[v, u, 2])
     return work.hits[y, x] != work.hits[v, u] or jump > EDGE
 
 
 @jit
-def find_edges(view: View, x0: int, y0: int, x1: int, y1: int, work: Work) -> int:
-    """List the pixels of a tile that differ from a neighbour; return how many."""
+def list_pixels(view: View, x0: int, y0: int, x1: int, y1: int, refine: bool, work: Work) -> int:
+    """List the pixels of a tile, or only those that differ from a neighbour; return how many."""
     count = 0
     for y in range(y0, y1):
         for x in range(x0, x1):
-            if (
-                (x > 0 and differ(work, y, x, y, x - 1))
-                or (y > 0 and differ(work, y, x, y - 1, x))
-                or (x + 1 < view.width and differ(work, y, x, y, x + 1))
-                or (y + 1 < view.height and differ(work, y, x, y + 1, x))
-            ):
-                work.edges[count, 0], work.edges[count, 1] = x, y
+            wanted = not refine
+            if refine and x > 0:
+                wanted |= differ(work, y, x, y, x - 1)
+            if refine and y > 0:
+                wanted |= differ(work, y, x, y - 1, x)
+            if refine and x + 1 < view.width:
+                wanted |= differ(work, y, x, y, x + 1)
+            if refine and y + 1 < view.height:
+                wanted |= differ(work, y, x, y + 1, x)
+            if wanted:
+                work.pixels[count, 0], work.pixels[count, 1] = x, y
                 count += 1
     return count
 
 
 @jit
-def refine_tile(world: World, view: View, x0: int, y0: int, x1: int, y1: int, work: Work, sums: Floats) -> None:
-    """Add the colours of EXTRA more rays to the pixels of a tile that lie on an edge, and take the mean."""
-    edges = find_edges(view, x0, y0, x1, y1, work)
-    if edges == 0:
-        return
-    ox, oy, oz, n = view.pose[0, 3], view.pose[1, 3], view.pose[2, 3], edges * EXTRA
-    for r in range(n):
-        x, y = f32(work.edges[r // EXTRA, 0]) + f32(0.5), f32(work.edges[r // EXTRA, 1]) + f32(0.5)
-        dx, dy, dz = direction(view, x + OFFSET_X[r % EXTRA], y + OFFSET_Y[r % EXTRA])
+def aim_rays(view: View, pixels: int, refine: bool, work: Work) -> int:
+    """Aim a ray through the centre of each listed pixel, or EXTRA rays around it; return how many."""
+    first, each = (1, EXTRA) if refine else (0, 1)
+    for r in range(pixels * each):
+        pixel, offset = r // each, first + r % each
+        x = f32(work.pixels[pixel, 0]) + f32(0.5) + OFFSET_X[offset]
+        y = f32(work.pixels[pixel, 1]) + f32(0.5) + OFFSET_Y[offset]
+        dx, dy, dz = direction(view, x, y)
         aim(work.packet, r, dx, dy, dz, FAR)
-    trace(world.solids, gather(world.solids, view, x0, y0, x1, y1, work), work, n, ox, oy, oz)
-    shade(world, work.packet, n, ox, oy, oz, work.samples, work.shadows)
+    return pixels * each
+
+
+@jit
+def keep_first(world: World, n: int, work: Work, depth: Floats, owners: NDArray[np.int16]) -> None:
+    """Keep what the rays through the centres of pixels found."""
     for r in range(n):
-        x, y = work.edges[r // EXTRA, 0], work.edges[r // EXTRA, 1]
+        x, y, i = work.pixels[r, 0], work.pixels[r, 1], work.packet.hit[r]
+        depth[y, x] = work.packet.t[r] if i != NO_HIT else f32(0)
+        owners[y, x] = world.solids.owner[i] if i != NO_HIT else NOTHING
+        work.hits[y, x] = i
         for k in range(3):
-            sums[y, x, k] += work.samples.colour[r, k]
-    for e in range(edges):
+            work.firsts[y, x, k] = work.colours[y, x, k] = work.samples.colour[r, k]
+
+
+@jit
+def blend(n: int, work: Work) -> None:
+    """Blend the colours of the extra rays into those of their pixels."""
+    for r in range(n):
+        x, y = work.pixels[r // EXTRA, 0], work.pixels[r // EXTRA, 1]
         for k in range(3):
-            sums[work.edges[e, 1], work.edges[e, 0], k] *= f32(1.0 / (1 + EXTRA))
+            extra = work.samples.colour[r, k] - work.firsts[y, x, k]
+            work.colours[y, x, k] += extra * f32(1.0 / (1 + EXTRA))
+
+
+@jit
+def render_frame(
+    world: World, view: View, antialias: bool, work: Work, depth: Floats, owners: NDArray[np.int16]
+) -> None:
+    """Fill the linear colours in `work`, depth and owners of one frame, each (H, W, ...).
+
+    The first sweep traces the centres of all pixels, the second more rays for those on edges. Both run through the same
+    lines, which halves the time to compile.
+    """
+    ox, oy, oz = view.pose[0, 3], view.pose[1, 3], view.pose[2, 3]
+    for sweep in range(2 if antialias else 1):
+        refine = sweep == 1
+        for y in range(0, view.height, TILE):
+            for x in range(0, view.width, TILE):
+                x1, y1 = min(x + TILE, view.width), min(y + TILE, view.height)
+                n = aim_rays(view, list_pixels(view, x, y, x1, y1, refine, work), refine, work)
+                if n == 0:
+                    continue
+                trace(world.solids, gather(world.solids, view, x, y, x1, y1, work), work, n, ox, oy, oz)
+                shade(world, work.packet, n, ox, oy, oz, work.samples, work.shadows)
+                if refine:
+                    blend(n, work)
+                else:
+                    keep_first(world, n, work, depth, owners)
 
 
 @jit
@@ -213,31 +239,31 @@ def develop(colours: Floats, gain: Floats, rgb: NDArray[np.uint8]) -> None:
                 rgb[y, x, k] = np.uint8(min(f32(255), level))
 
 
-@jit
-def render_frames(
-    world: World,
-    poses: Floats,
-    focal: np.float32,
-    gains: Floats,
-    antialias: bool,
-    rgb: NDArray[np.uint8],
-    depth: Floats,
-    owners: NDArray[np.int16],
-) -> None:
-    """Render N frames one after the other into rgb (N, H, W, 3), depth and owners (N, H, W)."""
-    frames, height, width = depth.shape
-    work = new_work(world.solids.shape.shape[0], width, height)
-    for frame in range(frames):
-        view = View(poses[frame], width, height, focal)
-        for y in range(0, height, TILE):
-            for x in range(0, width, TILE):
-                x1, y1 = min(x + TILE, width), min(y + TILE, height)
-                trace_tile(world, view, x, y, x1, y1, work, depth[frame], owners[frame])
-        colours = work.colours
-        if antialias:
-            # Edges are looked for in the unrefined colours: the sums go to a copy.
-            colours = work.colours.copy()
-            for y in range(0, height, TILE):
-                for x in range(0, width, TILE):
-                    refine_tile(world, view, x, y, min(x + TILE, width), min(y + TILE, height), work, colours)
-        develop(colours, gains[frame], rgb[frame])
+def compile_renderer(digest: str) -> Callable[..., None]:
+    """Return `render_frames`, compiled for sources of that digest."""
+
+    @jit_entry
+    def render_frames(
+        world: World,
+        poses: Floats,
+        focal: np.float32,
+        gains: Floats,
+        antialias: bool,
+        rgb: NDArray[np.uint8],
+        depth: Floats,
+        owners: NDArray[np.int16],
+    ) -> None:
+        """Render N frames one after the other into rgb (N, H, W, 3), depth and owners (N, H, W)."""
+        _ = digest
+        frames, height, width = depth.shape
+        work = new_work(world.solids.shape.shape[0], width, height)
+        for frame in range(frames):
+            view = View(poses[frame], width, height, focal)
+            render_frame(world, view, antialias, work, depth[frame], owners[frame])
+            develop(work.colours, gains[frame], rgb[frame])
+
+    return render_frames
+
+
+SOURCES = ("jit", "textures", "render_hits", "render_shading", "render_frame", "scene")
+render_frames = compile_renderer(digest_of(*(Path(__file__).with_name(f"{name}.py") for name in SOURCES)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from loc3r_ros.world.render_hits import ALIGNED_BOX, Solids
 from loc3r_ros.world.render_shading import Materials, World
 from loc3r_ros.world.scene import Furniture, Material, Primitive, Scene, Shape, Surface
-from loc3r_ros.world.solids import reach
+from loc3r_ros.world.solids import compose, reach, rotate
 
 GLOWING = 0.5  # emission from which a solid throws no shadow
 
@@ -27,17 +29,17 @@ def pack(scene: Scene) -> World:
     is_caster = (solids.owner >= 0) | ((solids.owner == Surface.WALL) & (len(scene.rooms) > 1))
     is_caster &= materials.emission[solids.material] < GLOWING
     casters = np.flatnonzero(is_caster)
-    casters = casters[np.argsort(-solids.radius[casters], kind="stable")].astype(np.int32)
-    return World(solids, materials, lights, casters, np.float32(scene.ambient))
+    casters = casters[np.argsort(-solids.radius[casters], kind="stable")]
+    return World(solids, materials, lights, casters.astype(np.int32), np.float32(scene.ambient))
 
 
 def to_world(item: Furniture, primitive: Primitive) -> Primitive:
     """Return a solid of a piece of furniture in the world frame."""
     rotation = item.world_R_furniture
-    x, y, z = (rotation @ np.array(primitive.centre) + np.array([*item.position, item.elevation])).tolist()
-    return Primitive(
-        primitive.shape, (x, y, z), primitive.half, primitive.material, primitive.taper, rotation @ primitive.rotation
-    )
+    offset = rotate(rotation, np.array(primitive.centre))
+    x, y, z = (offset + np.array([*item.position, item.elevation])).tolist()
+    turned = compose(rotation, primitive.rotation)
+    return replace(primitive, centre=(x, y, z), rotation=turned)
 
 
 def pack_solids(placed: list[tuple[Primitive, int]], rows: dict[Material, int]) -> Solids:

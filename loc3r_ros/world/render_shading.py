@@ -9,9 +9,8 @@ import numpy as np
 
 from loc3r_ros.world.jit import f32, jit
 from loc3r_ros.world.render_hits import (
-    ALIGNED_BOX,
-    BOX,
     CONE,
+    ELLIPSOID,
     NO_HIT,
     Floats,
     Ints,
@@ -19,7 +18,6 @@ from loc3r_ros.world.render_hits import (
     Solids,
     aim,
     hit_solid,
-    to_local,
 )
 from loc3r_ros.world.scene import Texture
 from loc3r_ros.world.textures import pattern
@@ -33,6 +31,10 @@ FULL = f32(1.05)  # brightness of what glows by itself
 CONTACT_HEIGHT = f32(0.4)  # metres over the floor below which ambient light is weaker
 CONTACT_DARK = f32(0.28)
 CAP_EDGE = f32(1e-4)  # metres: what is nearer to the end of a cone lies on its cap
+
+
+Face = tuple[np.float32, np.float32, np.float32, np.float32, np.float32, np.float32]
+"""Normal (3), a point (u, v) of the pattern, half height of the face; all local, metres."""
 
 
 class Materials(NamedTuple):
@@ -70,36 +72,57 @@ class Samples(NamedTuple):
 
 
 @jit
-def box_face(half: Floats, lx: np.float32, ly: np.float32, lz: np.float32, planks: bool) -> tuple:
-    """Return normal and texture point (u, v, half height) of a local point on a box; planks lie in the xy plane."""
-    rx, ry, rz = abs(lx) / half[0], abs(ly) / half[1], abs(lz) / half[2]
-    zero, one = f32(0), f32(1)
+def box_face(
+    hx: np.float32, hy: np.float32, hz: np.float32, lx: np.float32, ly: np.float32, lz: np.float32, is_flat: bool
+) -> Face:
+    """Return the face of a box that a local point lies on; with `is_flat` the pattern is that of the xy plane."""
+    rx, ry, rz = abs(lx) / hx, abs(ly) / hy, abs(lz) / hz
+    zero = f32(0)
+    nx = ny = nz = zero
     if rx >= ry and rx >= rz:
-        nx, ny, nz, u, v, size = one if lx > zero else -one, zero, zero, ly, lz, half[2]
+        nx, u, v, size = f32(math.copysign(f32(1), lx)), ly, lz, hz
     elif ry >= rz:
-        nx, ny, nz, u, v, size = zero, one if ly > zero else -one, zero, lx, lz, half[2]
+        ny, u, v, size = f32(math.copysign(f32(1), ly)), lx, lz, hz
     else:
-        nx, ny, nz, u, v, size = zero, zero, one if lz > zero else -one, lx, ly, half[1]
-    return (nx, ny, nz, lx, ly, size) if planks else (nx, ny, nz, u, v, size)
+        nz, u, v, size = f32(math.copysign(f32(1), lz)), lx, ly, hy
+    return (nx, ny, nz, lx, ly, size) if is_flat else (nx, ny, nz, u, v, size)
 
 
 @jit
-def round_face(is_cone: bool, half: Floats, taper: np.float32, lx: np.float32, ly: np.float32, lz: np.float32) -> tuple:
-    """Return normal and texture point of a local point on a cone or an ellipsoid."""
-    if is_cone:
-        slope = half[0] * (taper - f32(1)) / (f32(2) * half[2])
-        radius = half[0] + slope * (lz + half[2])
-        inner = max(f32(0), radius - CAP_EDGE)
-        if half[2] - abs(lz) < CAP_EDGE and lx * lx + ly * ly < inner * inner:
-            return f32(0), f32(0), f32(1) if lz > f32(0) else f32(-1), lx, ly, half[1]
-        nx, ny, nz = lx, ly, -slope * radius
-    else:
-        nx, ny, nz = lx / (half[0] * half[0]), ly / (half[1] * half[1]), lz / (half[2] * half[2])
-    scale = f32(1) / f32(math.sqrt(nx * nx + ny * ny + nz * nz))
-    # An angle in the L1 norm, 0 to 4 around: steady like the true one, and it rounds the same everywhere.
-    turn = lx / (abs(lx) + abs(ly) + f32(1e-9))
-    around = (f32(1) - turn if ly >= f32(0) else turn + f32(3)) * f32(0.5 * math.pi)
-    return nx * scale, ny * scale, nz * scale, around * half[0], lz, half[2]
+def cone_face(
+    radius: np.float32, hz: np.float32, taper: np.float32, lx: np.float32, ly: np.float32, lz: np.float32
+) -> Face:
+    """Return the face of a cone that a local point lies on."""
+    slope = radius * (taper - f32(1)) / (f32(2) * hz)
+    outer = radius + slope * (lz + hz)
+    inner = max(f32(0), outer - CAP_EDGE)
+    if hz - abs(lz) < CAP_EDGE and lx * lx + ly * ly < inner * inner:
+        return f32(0), f32(0), f32(math.copysign(f32(1), lz)), lx, ly, radius
+    nx, ny, nz = unit(lx, ly, -slope * outer)
+    return nx, ny, nz, angle(lx, ly) * radius, lz, hz
+
+
+@jit
+def ellipsoid_face(
+    hx: np.float32, hy: np.float32, hz: np.float32, lx: np.float32, ly: np.float32, lz: np.float32
+) -> Face:
+    """Return the face of an ellipsoid at a local point."""
+    nx, ny, nz = unit(lx / (hx * hx), ly / (hy * hy), lz / (hz * hz))
+    return nx, ny, nz, angle(lx, ly) * hx, lz, hz
+
+
+@jit
+def unit(x: np.float32, y: np.float32, z: np.float32) -> tuple[np.float32, np.float32, np.float32]:
+    """Return a vector scaled to length 1."""
+    scale = f32(1) / f32(math.sqrt(x * x + y * y + z * z))
+    return x * scale, y * scale, z * scale
+
+
+@jit
+def angle(x: np.float32, y: np.float32) -> np.float32:
+    """Return an angle of 0 to 2 pi measured in the L1 norm: steady, and without the rounding of an arctangent."""
+    turn = x / (abs(x) + abs(y) + f32(1e-9))
+    return (f32(1) - turn if y >= f32(0) else turn + f32(3)) * f32(0.5 * math.pi)
 
 
 @jit
@@ -111,37 +134,52 @@ def ambient_light(ambient: np.float32, nx: np.float32, nz: np.float32, z: np.flo
 
 
 @jit
-def sample_surface(
-    world: World, packet: Packet, r: int, ox: np.float32, oy: np.float32, oz: np.float32, out: Samples
+def sample_surfaces(
+    world: World, packet: Packet, n: int, ox: np.float32, oy: np.float32, oz: np.float32, out: Samples
 ) -> None:
-    """Fill sample `r` with the colour, the lifted point, the normal and the ambient light where its ray hit."""
-    solids, i = world.solids, packet.hit[r]
-    x, y, z = ox + packet.t[r] * packet.dx[r], oy + packet.t[r] * packet.dy[r], oz + packet.t[r] * packet.dz[r]
-    m, half, material = solids.axes[i], solids.half[i], solids.material[i]
-    lx, ly, lz = to_local(m, x - solids.centre[i, 0], y - solids.centre[i, 1], z - solids.centre[i, 2])
-    shape, texture = solids.shape[i], world.materials.texture[material]
-    if shape in (BOX, ALIGNED_BOX):
-        a, b, c, u, v, size = box_face(half, lx, ly, lz, texture == PLANKS)
-    else:
-        a, b, c, u, v, size = round_face(shape == CONE, half, solids.taper[i], lx, ly, lz)
-    nx, ny, nz = m[0] * a + m[1] * b + m[2] * c, m[3] * a + m[4] * b + m[5] * c, m[6] * a + m[7] * b + m[8] * c
-    weight, bright = f32(0), f32(1)
-    if texture != PLAIN:
-        weight, bright = pattern(texture, world.materials.scale[material], u, v, size)
-    for k in range(3):
-        first, second = world.materials.colour[material, k], world.materials.second[material, k]
-        out.colour[r, k] = (first + (second - first) * weight) * bright
-    out.x[r], out.y[r], out.z[r] = x + LIFT * nx, y + LIFT * ny, z + LIFT * nz
-    out.nx[r], out.ny[r], out.nz[r] = nx, ny, nz
-    out.light[r] = ambient_light(world.ambient, nx, nz, z)
+    """Fill colour, lifted point, normal and ambient light where rays hit; all zero for rays that left the rooms.
 
-
-@jit
-def miss(r: int, out: Samples) -> None:
-    """Fill sample `r` of a ray that left the rooms."""
-    out.x[r] = out.y[r] = out.z[r] = out.nx[r] = out.ny[r] = out.nz[r] = out.light[r] = f32(0)
-    for k in range(3):
-        out.colour[r, k] = f32(0)
+    No slice of a table is taken here: each would count references, once per ray.
+    """
+    shapes, owners, centre, axes, half = (
+        world.solids.shape,
+        world.solids.material,
+        world.solids.centre,
+        world.solids.axes,
+        world.solids.half,
+    )
+    taper, textures, scales = world.solids.taper, world.materials.texture, world.materials.scale
+    for r in range(n):
+        i = packet.hit[r]
+        if i == NO_HIT:
+            out.x[r] = out.y[r] = out.z[r] = out.nx[r] = out.ny[r] = out.nz[r] = out.light[r] = f32(0)
+            out.colour[r, 0] = out.colour[r, 1] = out.colour[r, 2] = f32(0)
+            continue
+        x, y, z = ox + packet.t[r] * packet.dx[r], oy + packet.t[r] * packet.dy[r], oz + packet.t[r] * packet.dz[r]
+        qx, qy, qz = x - centre[i, 0], y - centre[i, 1], z - centre[i, 2]
+        lx = axes[i, 0] * qx + axes[i, 3] * qy + axes[i, 6] * qz
+        ly = axes[i, 1] * qx + axes[i, 4] * qy + axes[i, 7] * qz
+        lz = axes[i, 2] * qx + axes[i, 5] * qy + axes[i, 8] * qz
+        material = owners[i]
+        texture = textures[material]
+        if shapes[i] == CONE:
+            a, b, c, u, v, size = cone_face(half[i, 0], half[i, 2], taper[i], lx, ly, lz)
+        elif shapes[i] == ELLIPSOID:
+            a, b, c, u, v, size = ellipsoid_face(half[i, 0], half[i, 1], half[i, 2], lx, ly, lz)
+        else:
+            a, b, c, u, v, size = box_face(half[i, 0], half[i, 1], half[i, 2], lx, ly, lz, texture == PLANKS)
+        nx = axes[i, 0] * a + axes[i, 1] * b + axes[i, 2] * c
+        ny = axes[i, 3] * a + axes[i, 4] * b + axes[i, 5] * c
+        nz = axes[i, 6] * a + axes[i, 7] * b + axes[i, 8] * c
+        weight, bright = f32(0), f32(1)
+        if texture != PLAIN:
+            weight, bright = pattern(texture, scales[material], u, v, size)
+        for k in range(3):
+            first, second = world.materials.colour[material, k], world.materials.second[material, k]
+            out.colour[r, k] = (first + (second - first) * weight) * bright
+        out.x[r], out.y[r], out.z[r] = x + LIFT * nx, y + LIFT * ny, z + LIFT * nz
+        out.nx[r], out.ny[r], out.nz[r] = nx, ny, nz
+        out.light[r] = ambient_light(world.ambient, nx, nz, z)
 
 
 @jit
@@ -217,11 +255,7 @@ def shade(
     world: World, packet: Packet, n: int, ox: np.float32, oy: np.float32, oz: np.float32, out: Samples, rays: Packet
 ) -> None:
     """Fill the colours of the first `n` samples from the hits of a packet; `rays` is room for shadow rays."""
-    for r in range(n):
-        if packet.hit[r] == NO_HIT:
-            miss(r, out)
-        else:
-            sample_surface(world, packet, r, ox, oy, oz, out)
+    sample_surfaces(world, packet, n, ox, oy, oz, out)
     for j in range(world.lights.shape[0]):
         if beam_from(world.lights[j], n, out, rays):
             shadow(world, world.lights[j], n, out, rays)

@@ -73,16 +73,17 @@ def wall_pieces(
 def frame_pieces(doorway: Doorway) -> list[Piece]:
     """Return the two jambs and the head of the doorway, which stand proud of the wall on both sides."""
     x, half = around(doorway.x, 2 * HALF_WALL + 0.06), doorway.width / 2
+    head = doorway.height - 0.02  # below the lintel, whose underside must not show
     return [
         *(
-            (box(x, around(doorway.y + side * half, FRAME_WIDTH), (0.0, doorway.height), plain(TRIM)), Surface.WALL)
+            (box(x, around(doorway.y + side * half, FRAME_WIDTH), (0.0, head), plain(TRIM)), Surface.WALL)
             for side in (-1, 1)
         ),
         (
             box(
                 x,
                 around(doorway.y, doorway.width + FRAME_WIDTH),
-                (doorway.height, doorway.height + FRAME_WIDTH),
+                (head, doorway.height + FRAME_WIDTH),
                 plain(TRIM),
             ),
             Surface.WALL,

@@ -58,13 +58,23 @@ def legs(depth: float, width: float, height: float, thickness: float, material: 
     ]
 
 
+def rotate(matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return matrix (3, 3) @ vector (3,), rounded the same on every machine, which BLAS does not promise."""
+    return (matrix * vector).sum(axis=1)
+
+
+def compose(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the product of two (3, 3) rotations, rounded the same on every machine."""
+    return (first[:, :, None] * second[None]).sum(axis=1)
+
+
 def reach(primitive: Primitive) -> NDArray[np.float64]:
     """Return the (3,) half extents of a primitive along the axes of its parent."""
     half, rotation = np.array(primitive.half), primitive.rotation
     if primitive.shape is Shape.BOX:
-        return np.abs(rotation) @ half
+        return rotate(np.abs(rotation), half)
     if primitive.shape is Shape.ELLIPSOID:
-        return np.sqrt((rotation**2) @ half**2)
+        return np.sqrt(rotate(rotation**2, half**2))
     radius = half[0] * max(1.0, primitive.taper)
     return radius * np.sqrt(1.0 - np.minimum(1.0, rotation[:, 2] ** 2)) + half[2] * np.abs(rotation[:, 2])
 
