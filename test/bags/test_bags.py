@@ -5,6 +5,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -151,6 +152,29 @@ class TestReading:
             ]
             assert bag.start == START - PERIOD // 2
             assert bag.duration == 10 * PERIOD
+
+    @pytest.mark.parametrize("storage", STORAGES)
+    @pytest.mark.parametrize("durability", [QosDurability.TRANSIENT_LOCAL, QosDurability.VOLATILE])
+    def test_latched_topics_are_told_from_others(self, tmp_path, storage, durability):
+        never, message = QosTime(0, 0), odometry(START, base_at(0))
+        offer = Qos(
+            QosHistory.KEEP_LAST,
+            1,
+            QosReliability.RELIABLE,
+            durability,
+            deadline=never,
+            lifespan=never,
+            liveliness=QosLiveliness.AUTOMATIC,
+            liveliness_lease_duration=never,
+            avoid_ros_namespace_conventions=False,
+        )
+        with Writer(tmp_path / "bag", version=9, storage_plugin=STORAGES[storage]) as writer:
+            connection = writer.add_connection(
+                "/odom", message.__msgtype__, typestore=STORE, offered_qos_profiles=[offer]
+            )
+            writer.write(connection, START, STORE.serialize_cdr(message, message.__msgtype__))
+        with Bag(tmp_path / "bag") as bag:
+            assert [t.is_latched for t in bag.topics] == [durability is QosDurability.TRANSIENT_LOCAL]
 
     def test_messages_are_the_recorded_bytes_in_order_of_time(self, bag_path):
         with Bag(bag_path) as bag:
