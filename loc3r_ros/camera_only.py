@@ -16,7 +16,8 @@ PREVIEW_SIDE = 320
 """Pixels. Keyframes hold a sample of the picture with sides no longer than this: enough to compare and to show."""
 
 NO_MODEL = (
-    "No model is loaded, so questions cannot be answered: set the parameter engines to a folder of compiled engines."
+    "No model is loaded, so there are keyframes but no answers and no memory to save: set the parameter engines to a "
+    "folder of compiled engines."
 )
 
 
@@ -61,7 +62,11 @@ class CameraOnly:
 
     def save(self, path: Path) -> None:
         """Raise `NotReadyError`."""
-        raise NotReadyError("No model is loaded, so there is no memory to save: set the parameter engines.")
+        _refuse()
+
+    def restore(self, path: Path) -> None:
+        """Raise `NotReadyError`."""
+        _refuse()
 
 
 def preview(image: ImageArray) -> ImageArray:

@@ -157,3 +157,7 @@ class LocalizerProtocol(Protocol):
     def save(self, path: Path) -> None:
         """Write the memory to a file."""
         ...
+
+    def restore(self, path: Path) -> None:
+        """Go on with a memory that `save` wrote; called from the thread of `observe`."""
+        ...

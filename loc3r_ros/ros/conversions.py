@@ -17,8 +17,6 @@ UNKNOWN = 9999.0
 """Variance on the diagonal of what is not known (the habit of robot_localization and rtabmap)."""
 SMALLEST_VARIANCE = 1e-6
 """A covariance is never zero: consumers take zero for certainty."""
-FORWARD_T_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-"""From a camera's optical axes to x forward, y left, z up (REP-103)."""
 
 
 class PoseMessageError(Loc3RError):
@@ -138,7 +136,7 @@ def read_initial_pose(message: PoseWithCovarianceStamped, map_frame: str) -> tup
 
 def camera_forward(pose: FloatArray) -> FloatArray:
     """Return the (4, 4) pose of a camera with x along its view, given with optical axes."""
-    return pose @ FORWARD_T_OPTICAL.T
+    return pose @ geometry.invert(geometry.CAMERA_LINK_T_OPTICAL)
 
 
 def horizontal_field_of_view(focal_length: float, width: int) -> float | None:

@@ -59,11 +59,15 @@ class GuardedLifecycleNode(LifecycleNode):
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
-    def close(self) -> None:
-        """Stop all work for good, in whatever state the node is."""
+    def release(self) -> None:
+        """Undo `activate` and `configure`, in whatever state the node is."""
         with self._transition_lock:
             self.deactivate()
             self.cleanup()
+
+    def close(self) -> None:
+        """Stop all work for good; the node is not used afterwards."""
+        self.release()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `configure`."""
@@ -82,12 +86,12 @@ class GuardedLifecycleNode(LifecycleNode):
         return self._step("clean up", self.cleanup)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Run `close`."""
-        return self._step("shut down", self.close)
+        """Run `release`."""
+        return self._step("shut down", self.release)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give everything back, so that the node can be configured anew."""
-        return self._step("recover", self.close)
+        return self._step("recover", self.release)
 
     def _step(
         self, name: str, work: Callable[[], None], undo: Callable[[], None] | None = None

@@ -7,11 +7,14 @@ import math
 from pathlib import Path
 
 from loc3r_ros.camera_only import CameraOnly
-from loc3r_ros.errors import ConfigError, EngineError, NotReadyError
+from loc3r_ros.errors import EngineError
 from loc3r_ros.interface import LocalizerProtocol
 from loc3r_ros.keyframes import CoveragePolicy, KeyframeBuffer, MotionPolicy, Policy
 from loc3r_ros.resources import find_resource
 from loc3r_ros.ros.parameters import Parameters
+
+EVICTIONS = 4
+"""A model forgets a quarter of its keyframes at once, because it must then read the others again."""
 
 
 def engine_folder(parameters: Parameters) -> Path | None:
@@ -36,32 +39,21 @@ def make_buffer(parameters: Parameters) -> KeyframeBuffer:
         policy = CoveragePolicy()
     else:
         policy = MotionPolicy(parameters.keyframe_translation, math.radians(parameters.keyframe_rotation))
-    return KeyframeBuffer(parameters.keyframe_count, policy, blind_interval=parameters.keyframe_interval)
+    capacity = parameters.keyframe_count
+    block = max(1, capacity // EVICTIONS) if parameters.engines else 1
+    return KeyframeBuffer(capacity, policy, eviction_block=block, blind_interval=parameters.keyframe_interval)
 
 
 def make_localizer(parameters: Parameters) -> LocalizerProtocol:
     """Load the engines that the parameters name, which may take minutes, or return one that only keeps keyframes.
 
     Raises:
-        EngineError: the engines cannot be loaded.
+        Loc3RError: the engines cannot be loaded, or are not made for so many keyframes.
     """
     folder = engine_folder(parameters)
     if folder is None:
         return CameraOnly(make_buffer(parameters))
-    localizer: LocalizerProtocol = importlib.import_module("loc3r_ros.localizer").Localizer.load(folder)
-    return localizer
-
-
-def resume_localizer(parameters: Parameters, path: Path) -> LocalizerProtocol:
-    """Load a session that `save` wrote.
-
-    Raises:
-        NotReadyError: there is no model that could use it.
-        ConfigError: there is no such file.
-    """
-    if not parameters.engines:
-        raise NotReadyError("No model is loaded, so a session cannot be: set the parameter engines.")
-    if not path.exists():
-        raise ConfigError(f"There is no session file {path}.")
-    localizer: LocalizerProtocol = importlib.import_module("loc3r_ros.localizer").Localizer.resume(path)
+    localizer: LocalizerProtocol = importlib.import_module("loc3r_ros.localizer").Localizer.load(
+        folder, keyframes=make_buffer(parameters)
+    )
     return localizer

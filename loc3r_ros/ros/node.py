@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -133,11 +132,11 @@ class Loc3rNode(GuardedLifecycleNode):
             self._outputs.close()
         self._session = None
 
-    def destroy_node(self) -> None:
-        """End what the constructor began."""
-        self._jump_handle.unregister()
+    def close(self) -> None:
+        """End what the constructor began, too."""
         self._requests.close()
-        super().destroy_node()
+        self._jump_handle.unregister()
+        super().close()
 
     # --- what the services ask (`services.Brain`) ---------------------------------------------------------------------
 
@@ -164,10 +163,6 @@ class Loc3rNode(GuardedLifecycleNode):
         """Hear the camera, or not."""
         self._inputs.is_enabled = is_enabled
         self._inputs.refresh()
-
-    def resume(self, path: Path) -> LocalizerProtocol:
-        """Load a saved session."""
-        return localizers.resume_localizer(self.parameters, path)
 
     # --- parameters ---------------------------------------------------------------------------------------------------
 

@@ -56,10 +56,6 @@ class Brain(Protocol):
         """Hear the camera, or not."""
         ...
 
-    def resume(self, path: Path) -> LocalizerProtocol:
-        """Load a saved session."""
-        ...
-
 
 class Services:
     """The servers; they exist as long as the node and answer in every lifecycle state."""
@@ -241,9 +237,8 @@ class Services:
 
     def _load_session(self, request: SessionFile.Request, response: SessionFile.Response) -> None:
         session = self._brain.session()
-        session.localizer()
         path = self._session_path(request.path)
-        session.load(lambda: self._brain.resume(path)).result(self._brain.parameters.answer_timeout)
+        session.restore(path).result(self._brain.parameters.answer_timeout)
         response.message = f"Loaded from {path}."
 
     def _session_path(self, path: str) -> Path:

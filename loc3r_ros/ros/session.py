@@ -177,9 +177,9 @@ class Session:
         """
         self.localizer().save(path)
 
-    def load(self, load: Callable[[], LocalizerProtocol]) -> Future[None]:
-        """Replace the localizer, in the worker."""
-        return self._intake.submit(lambda: self._replace(load))
+    def restore(self, path: Path) -> Future[None]:
+        """Go on with a saved memory, in the worker."""
+        return self._intake.submit(lambda: self._restore(path))
 
     def name_place(self, label: str) -> RobotPose:
         """Give the robot's place a name.
@@ -208,8 +208,8 @@ class Session:
             self._failure = f"{type(error).__name__}: {error}"
             self._log_error(f"The engines could not be loaded, by a defect:\n{traceback.format_exc()}")
 
-    def _replace(self, load: Callable[[], LocalizerProtocol]) -> None:
-        self._localizer = load()
+    def _restore(self, path: Path) -> None:
+        self.localizer().restore(path)
         self._observer.forget()
         self._announce_keyframes(0)
 
