@@ -44,3 +44,22 @@ def has_cuda() -> bool:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     return shared_folder()
+
+
+@pytest.fixture(scope="session")
+def engine_folder(tmp_path_factory):
+    """Return a function: size and precision -> folder of engines with random weights, made once."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(size: str = "tiny", precision: str = "fp32") -> Path:
+        if (size, precision) not in made:
+            from loc3r_ros.export.folder import export_engines
+            from loc3r_ros.export.source import random_source
+            from loc3r_ros.model.config import preset
+
+            folder = tmp_path_factory.mktemp("engines") / f"{size}_{precision}"
+            export_engines(random_source(preset(size)), folder, precision)
+            made[size, precision] = folder
+        return made[size, precision]
+
+    return make

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def save(memory: Memory, engines: EngineSet, path: Path) -> None:
             np.savez(stream, **{HEADER: np.array(json.dumps(header))}, **arrays)  # type: ignore[arg-type]
         scratch.replace(path)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink()
         raise SessionError(f"The memory could not be saved to {path}: {error.strerror or error}.") from error
 
 

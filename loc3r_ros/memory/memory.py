@@ -157,6 +157,8 @@ class Memory:
             ConfigError: there are more keyframes than the buffer takes.
             ValueError: arrays do not have the shapes of this model.
         """
+        if len(saved.keyframes) > self._buffer.capacity:
+            raise ConfigError(f"it has {len(saved.keyframes)} keyframes, and at most {self._buffer.capacity} are kept.")
         sequence = FrameSequence(self._engines, self._frames, saved.whereabouts.anchor_id)
         sequence.restore(saved)
         with self._lock:
@@ -174,9 +176,11 @@ class Memory:
         """Look at a frame, and remember it where the keyframe policy says so."""
         with self._lock:
             watch = Stopwatch()
-            whereabouts = self._whereabouts
-            if whereabouts is not None and frame.stamp < whereabouts.stamp - JUMP_BACK:
+            newest = self._whereabouts.stamp if self._whereabouts else -1
+            if frame.stamp < newest - JUMP_BACK:
                 self._forget()
+            elif frame.stamp <= newest:
+                return self._buffer.offer(frame.stamp, frame.picture).keyframe  # late: it is counted, never kept
             keyframe = self._look(frame, watch)
             self.timings = watch.seconds
             return keyframe

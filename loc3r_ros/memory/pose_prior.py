@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loc3r_ros import geometry
 from loc3r_ros.engines import EngineSet
 from loc3r_ros.engines.protocol import Array, Buffer, Value
+from loc3r_ros.errors import EngineError
 from loc3r_ros.interface import FloatArray, ImageArray
 
 
@@ -45,11 +47,22 @@ class PosePriorTracker:
 
         Args:
             picture: (H, W, 3) uint8 RGB of the pose prior's size.
+
+        Raises:
+            EngineError: it gave a pose that is not finite; the state is as it was.
         """
         into: dict[str, Buffer] = {f"new_{name}": buffer for name, buffer in self._proposal.items()}
         inputs: dict[str, Value] = {"image": picture, **self._state, "is_first": np.array([self.count == 0])}
         outputs = self._engine.run(inputs, into)
-        return Sighting(outputs["camera_token"], outputs["world_t_camera"].astype(np.float64))
+        pose = outputs["world_t_camera"].astype(np.float64)
+        if not np.isfinite(pose).all():
+            raise EngineError(
+                "The pose prior gave a pose that is not finite, so the frame was dropped. If this happens with fp16 "
+                "engines, export them with --precision fp32."
+            )
+        # Single precision is not a rotation to the last digit, and anchors chain poses without end.
+        rigid = geometry.from_position_quaternion(*geometry.to_position_quaternion(pose))
+        return Sighting(outputs["camera_token"], rigid)
 
     def learn(self) -> None:
         """Keep what the last look proposed: its frame became a keyframe."""
