@@ -30,10 +30,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from loc3r_ros.errors import ConfigError
-
-    if arguments.frames < 2 or arguments.size < 16:
-        raise ConfigError("A walk needs at least 2 frames of at least 16 pixels: raise --frames or --size.")
     print(f"Making scene {arguments.seed} (the first run also compiles the renderer) ...", file=sys.stderr)
     from loc3r_ros.world import show
     from loc3r_ros.world.sample import make_sample

@@ -18,6 +18,7 @@ WALL_THICKNESS = 1.0
 """Outside of the rooms all is solid at least this deep, metres."""
 JAMB = 0.06
 """How far the doorway's frame reaches into the passage on each side, metres."""
+BAND_STEPS = 200
 COMFORT = 0.6
 """Clearance, metres, beyond which a route gains nothing by keeping further away."""
 
@@ -39,6 +40,11 @@ def solids(scene: Scene) -> Array:
 def clearance(solid: Array, points: Array) -> Array:
     """Return (N,) signed distances, metres, of points (N, 2) to the nearest of `solids`; negative inside one."""
     return _clearance(solid, np.ascontiguousarray(points, np.float64))
+
+
+def pull_taut(path: Array, solid: Array, keep: float) -> Array:
+    """Return a path (M, 2) pulled taut between its ends, no point nearer than `keep` metres to `solids`."""
+    return _pull_taut(path, solid, keep)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +140,7 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> tuple[float, ...]:
 
 
 @numba.njit(cache=True)
-def signed_distance(solid, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Return the distance, metres, of one point to the nearest of `solids`; negative inside one (compiled)."""
+def _signed_distance(solid, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     nearest = np.inf
     for s in range(len(solid)):
         dx, dy = x - solid[s, 0], y - solid[s, 1]
@@ -150,5 +155,17 @@ def signed_distance(solid, x, y):  # type: ignore[no-untyped-def]  # noqa: ANN00
 def _clearance(solid, points):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     distance = np.empty(len(points))
     for i in range(len(points)):
-        distance[i] = signed_distance(solid, points[i, 0], points[i, 1])
+        distance[i] = _signed_distance(solid, points[i, 0], points[i, 1])
     return distance
+
+
+@numba.njit(cache=True)
+def _pull_taut(path, solid, keep):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    band = path.copy()
+    for _ in range(BAND_STEPS):
+        for i in range(1, len(band) - 1):
+            x = 0.5 * band[i, 0] + 0.25 * (band[i - 1, 0] + band[i + 1, 0])
+            y = 0.5 * band[i, 1] + 0.25 * (band[i - 1, 1] + band[i + 1, 1])
+            if _signed_distance(solid, x, y) > keep:
+                band[i, 0], band[i, 1] = x, y
+    return band

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from loc3r_ros.errors import ConfigError
 from loc3r_ros.geometry import Array, compose2, invert2, planar, world_t_anchor
 from loc3r_ros.world.bev import BevTargets, anchor_poses, patch_targets
 from loc3r_ros.world.camera import exposure_gains, focal_length
@@ -24,8 +25,7 @@ from loc3r_ros.world.walk import Walk, make_walk
 FIELD_OF_VIEW = math.radians(80.0)
 """Of every camera, across."""
 SITUATIONS = 4
-SMALL = 64
-"""Pixels of a side of a picture that only tells what is seen."""
+MIN_SIDE = 16
 _STREAM = 2
 
 
@@ -83,9 +83,10 @@ def make_sample(
         threads: how many threads render.
 
     Raises:
-        ConfigError: if the seed does not belong to `split`.
+        ConfigError: if the seed does not belong to `split`, or the video would be too short or its pictures too small.
         WalkError: if the furniture leaves no room to stand in.
     """
+    _check_size(frames, width, height, grid)
     scene = make_scene(seed, split)
     renderer = Renderer(scene)
     walk = make_walk(scene, renderer, frames)
@@ -112,23 +113,18 @@ def make_sample(
     )
 
 
-def make_text(seed: int, split: Split | None = None, frames: int = 32) -> tuple[list[Situation], list[Question]]:
-    """Return the situations, poses in the world, and questions of a scene without its pictures: about as `make_sample`.
+def make_text(
+    seed: int, split: Split | None = None, frames: int = 32, width: int = 128, height: int = 128
+) -> tuple[list[Situation], list[Question]]:
+    """Return the situations and questions of `make_sample` in less time: no truth, and pictures of ids only.
 
-    What is seen is judged by smaller pictures, so that of a thing that is hardly seen the two may judge differently.
+    The poses of the situations are in the world.
     """
     scene = make_scene(seed, split)
     renderer = Renderer(scene)
     cameras = make_walk(scene, renderer, frames).world_t_camera
-    pictures = renderer.render(cameras, SMALL, SMALL, focal_length(SMALL, FIELD_OF_VIEW), antialias=False)
+    pictures = renderer.render(cameras, width, height, focal_length(width, FIELD_OF_VIEW), antialias=False)
     return _make_language(scene, renderer, sightings(pictures.segmentation, len(scene.furniture)))
-
-
-def _make_language(scene: Scene, renderer: Renderer, shown: Sightings) -> tuple[list[Situation], list[Question]]:
-    rng = np.random.default_rng([scene.seed, _STREAM])
-    stage = Stage(Viewpoints(scene), shown, renderer)
-    situations = make_situations(stage, SITUATIONS, rng)
-    return situations, make_questions(stage, situations, rng)
 
 
 def camera_matrix(width: int, height: int) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from loc3r_ros.geometry import Array, compose2
 from loc3r_ros.world.ceiling import mean_ceiling
 from loc3r_ros.world.materials import COLOURS
 from loc3r_ros.world.sample import Sample
-from loc3r_ros.world.scene import Furniture, Mount
+from loc3r_ros.world.scene import Furniture, Mount, Scene
 from loc3r_ros.world.situations import Situation
 
 COLUMNS = 8
@@ -41,23 +42,34 @@ def draw_top_view(sample: Sample) -> Figure:
     """Draw the rooms from above with the walk and the situations; furniture that was not seen is dashed."""
     figure = Figure(figsize=(11, 11), layout="constrained")
     axes: Axes = figure.subplots()
-    for room in sample.scene.rooms:
-        axes.add_patch(Rectangle((room.x0, room.y0), *room.size, facecolor="0.97", edgecolor="black", linewidth=2))
-    if sample.scene.doorway is not None:
-        door = sample.scene.doorway
-        axes.plot([door.x] * 2, [door.y - door.width / 2, door.y + door.width / 2], color="white", linewidth=8)
-    for item in sample.scene.furniture:
-        _draw_furniture(axes, item, item.id in sample.sightings.seen)
+    draw_scene(axes, sample.scene, sample.sightings.seen)
     _draw_walk(axes, sample)
     for number, situation in enumerate(sample.situations):
         pose = compose2(sample.world_t_anchor, situation.pose)
         _draw_situation(axes, situation, pose, number)
-    axes.set_aspect("equal")
     axes.set_title(f"seed {sample.scene.seed}: walk (grey), first camera (black), situations with their regions")
-    axes.set_xlabel("x, m")
-    axes.set_ylabel("y, m")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), fontsize=8)
     return figure
+
+
+def draw_scene(axes: Axes, scene: Scene, seen: Collection[int] | None = None) -> None:
+    """Draw rooms and furniture from above.
+
+    Args:
+        axes: where to.
+        scene: the scene.
+        seen: ids of the furniture to draw with a solid line, the rest is dashed; None for all.
+    """
+    for room in scene.rooms:
+        axes.add_patch(Rectangle((room.x0, room.y0), *room.size, facecolor="0.97", edgecolor="black", linewidth=2))
+    if scene.doorway is not None:
+        door = scene.doorway
+        axes.plot([door.x] * 2, [door.y - door.width / 2, door.y + door.width / 2], color="white", linewidth=8)
+    for item in scene.furniture:
+        _draw_furniture(axes, item, seen is None or item.id in seen)
+    axes.set_aspect("equal")
+    axes.set_xlabel("x, m")
+    axes.set_ylabel("y, m")
 
 
 def describe_sample(sample: Sample) -> str:

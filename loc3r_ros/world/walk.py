@@ -12,7 +12,7 @@ import numpy.typing as npt
 from loc3r_ros.errors import Loc3RError
 from loc3r_ros.geometry import Array
 from loc3r_ros.world.camera import look
-from loc3r_ros.world.clearance import FreeSpace, free_space, signed_distance, solids
+from loc3r_ros.world.clearance import FreeSpace, free_space, pull_taut, solids
 from loc3r_ros.world.render import Renderer
 from loc3r_ros.world.scene import Scene
 from loc3r_ros.world.sight import panoramas
@@ -89,7 +89,7 @@ def make_walk(scene: Scene, renderer: Renderer, frames: int) -> Walk:
         raise WalkError(
             f"Scene {scene.seed} has no place to stand that is {RADIUS} m from everything: use another seed."
         )
-    path = _smooth(_wander(scene, space, frames, rng), solids(scene), RADIUS + MARGIN)
+    path = pull_taut(_wander(scene, space, frames, rng), solids(scene), RADIUS + MARGIN)
     ground = _pace(path, frames, rng)
     tick, phase = np.arange(frames), rng.uniform(0, 2 * math.pi, 3)
     bob = SWAY_HEIGHT[0] * np.sin(0.9 * tick + phase[0]) + SWAY_HEIGHT[1] * np.sin(0.21 * tick + phase[1])
@@ -137,19 +137,6 @@ def _pace(path: Array, frames: int, rng: np.random.Generator) -> Array:
     time = (time - time[0]) / (time[-1] - time[0])
     length = np.hypot(*np.diff(path, axis=0).T).sum()
     return _resample(path, time * length)
-
-
-@numba.njit(cache=True)
-def _smooth(path, solid, keep):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Pull an elastic band (M, 2) tight with its ends fixed, never closer than `keep` metres to a solid."""
-    band = path.copy()
-    for _ in range(200):
-        for i in range(1, len(band) - 1):
-            x = 0.5 * band[i, 0] + 0.25 * (band[i - 1, 0] + band[i + 1, 0])
-            y = 0.5 * band[i, 1] + 0.25 * (band[i - 1, 1] + band[i + 1, 1])
-            if signed_distance(solid, x, y) > keep:
-                band[i, 0], band[i, 1] = x, y
-    return band
 
 
 def _look_around(renderer: Renderer, count: int, position: Array, rng: np.random.Generator) -> Array:

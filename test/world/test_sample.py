@@ -1,0 +1,96 @@
+import math
+
+import numpy as np
+import pytest
+
+from loc3r_ros.errors import ConfigError
+from loc3r_ros.geometry import camera_heading, compose2, invert, project, transform_points
+from loc3r_ros.world.sample import FIELD_OF_VIEW, camera_matrix, make_sample, make_text
+from loc3r_ros.world.splits import Split
+
+
+def digest(sample):
+    """Return everything that a sample says, as bytes and text."""
+    arrays = (sample.frames.rgb, sample.frames.depth, sample.frames.segmentation, sample.anchor_t_camera)
+    arrays += (sample.layout.position, sample.layout.height, sample.layout.valid)
+    situations = [(one.text, one.pose.tobytes(), one.spread, one.ceiling) for one in sample.situations]
+    return [array.tobytes() for array in arrays], situations, sample.questions
+
+
+def test_a_seed_gives_the_same_bits_whatever_the_threads():
+    first, second = (make_sample(7, frames=6, width=64, height=48, grid=(6, 8), threads=n) for n in (1, 2))
+    assert digest(first) == digest(second)
+    assert first.frames.rgb.shape == (6, 48, 64, 3)
+    assert first.layout.position.shape == (6, 6, 8, 2)
+
+
+def test_other_seeds_give_other_samples(samples):
+    assert len({sample.frames.rgb.tobytes() for sample in samples}) == len(samples)
+
+
+def test_seeds_outside_of_the_split_are_refused():
+    with pytest.raises(ConfigError, match="belongs to the train split"):
+        make_sample(7, Split.TEST)
+    with pytest.raises(ConfigError, match="belongs to the validation split"):
+        make_sample(1_000_000, Split.TRAIN)
+
+
+@pytest.mark.parametrize("wrong", [{"frames": 1}, {"width": 8}, {"height": 20, "grid": (24, 8)}])
+def test_sizes_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ConfigError, match=r"ask for"):
+        make_sample(1, **wrong)
+
+
+def test_the_anchor_is_under_the_first_camera(samples):
+    for sample in samples:
+        first = sample.anchor_t_camera[0]
+        np.testing.assert_allclose(first[:2, 3], 0, atol=1e-9)
+        assert camera_heading(first) == pytest.approx(0, abs=1e-9)
+        assert first[2, 3] == pytest.approx(sample.world_t_camera[0, 2, 3])
+
+
+def test_situations_are_in_the_anchor_frame(samples):
+    """Their region, in the world, lies around their pose carried back to the world."""
+    for sample in samples:
+        for situation in sample.situations:
+            pose = compose2(sample.world_t_anchor, situation.pose)
+            off = np.hypot(*(situation.region.pose[:, :2] - pose[:2]).T)
+            assert math.sqrt((off**2).mean()) == pytest.approx(situation.spread)
+
+
+def test_depth_and_pose_agree_with_the_segmentation(samples):
+    """The camera matrix and the poses put every object where the picture shows it."""
+    sample = samples[0]
+    shown = 0
+    for frame in range(0, 32, 5):
+        segmentation = sample.frames.segmentation[frame]
+        for item in sample.scene.furniture:
+            camera_t_world = invert(sample.world_t_camera[frame])
+            v, u = np.nonzero(segmentation == item.id)
+            if len(v) < 60 or min(u.min(), v.min()) == 0 or max(u.max(), v.max()) == 127:
+                continue
+            corners = np.vstack(
+                [
+                    np.column_stack([item.footprint, np.full(4, z)])
+                    for z in (item.elevation, item.elevation + item.size[2])
+                ]
+            )
+            pixels, in_front = project(sample.camera_matrix, transform_points(camera_t_world, corners))
+            assert in_front.all()
+            assert (pixels.min(axis=0) <= [u.min() + 1, v.min() + 1]).all()
+            assert (pixels.max(axis=0) >= [u.max() - 1, v.max() - 1]).all()
+            shown += 1
+    assert shown >= 5
+
+
+def test_the_camera_sees_as_wide_as_it_says():
+    matrix = camera_matrix(320, 200)
+    edges, _ = project(matrix, np.array([[math.tan(FIELD_OF_VIEW / 2) * side, 0, 1] for side in (-1, 1)]))
+    np.testing.assert_allclose(edges[:, 0], [-0.5, 319.5])
+
+
+def test_text_alone_is_that_of_the_sample(samples):
+    for sample in samples[::3]:
+        situations, questions = make_text(sample.scene.seed)
+        assert [one.text for one in situations] == [one.text for one in sample.situations]
+        assert tuple(questions) == sample.questions
