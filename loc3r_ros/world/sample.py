@@ -127,6 +127,24 @@ def make_text(
     return _make_language(scene, renderer, sightings(pictures.segmentation, len(scene.furniture)))
 
 
+def _check_size(frames: int, width: int, height: int, grid: tuple[int, int]) -> None:
+    if frames < 2:
+        raise ConfigError(f"A walk of {frames} frames is none: ask for 2 or more.")
+    smallest = max(MIN_SIDE, *grid)
+    if min(width, height) < smallest:
+        raise ConfigError(
+            f"Pictures of {width} x {height} pixels are too small for {grid[0]} x {grid[1]} patches: "
+            f"ask for at least {smallest} x {smallest}."
+        )
+
+
+def _make_language(scene: Scene, renderer: Renderer, shown: Sightings) -> tuple[list[Situation], list[Question]]:
+    rng = np.random.default_rng([scene.seed, _STREAM])
+    stage = Stage(Viewpoints(scene), shown, renderer)
+    situations = make_situations(stage, SITUATIONS, rng)
+    return situations, make_questions(stage, situations, rng)
+
+
 def camera_matrix(width: int, height: int) -> Array:
     """Return the (3, 3) pinhole matrix of every camera of the world, pixel centres at whole numbers."""
     focal = focal_length(width, FIELD_OF_VIEW)
