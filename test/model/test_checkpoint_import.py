@@ -3,15 +3,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from loc3r_ros.cli import main
 from loc3r_ros.errors import CheckpointError, ConfigError
-from loc3r_ros.model.checkpoint import load_model, load_pose_prior, save_model
-from loc3r_ros.model.checkpoint_files import INDEX_FILE, scan, write
-from loc3r_ros.model.checkpoint_import import import_checkpoint, import_embedded_prior
+from loc3r_ros.model.checkpoint import load_model, load_pose_prior, save_model, shapes_of
+from loc3r_ros.model.checkpoint_files import INDEX_FILE, SINGLE_FILE, scan, write
+from loc3r_ros.model.checkpoint_import import import_checkpoint, import_embedded_prior, verify
 from loc3r_ros.model.config import LanguageConfig, Loc3RConfig, PosePriorConfig, VisionConfig, preset
 from loc3r_ros.model.cut3r import Cut3R
-from loc3r_ros.model.hub_layout import official_name
+from loc3r_ros.model.hub_layout import map_names, official_name
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.tokenizer import ORIENTATION, POSITION, TextTokenizer
 from loc3r_ros.prompt.training import train_tokenizer
@@ -130,6 +131,19 @@ def test_llava_video_gets_new_parts_and_says_so(hub, tmp_path, capsys):
 def test_what_does_not_fit_is_named(hub, tmp_path, change, sentence):
     with pytest.raises(CheckpointError, match=sentence):
         import_checkpoint(hub(change=change), tmp_path / "out")
+
+
+def test_a_copy_that_differs_is_found(hub, original, tmp_path):
+    folder, out = hub(), tmp_path / "out"
+    import_checkpoint(folder, out)
+    infos, expected = scan(folder), shapes_of(original)
+    names = map_names({name: info.shape for name, info in infos.items()}, expected)
+    verify(out, infos, names, expected)
+    tensors = load_file(out / SINGLE_FILE)
+    tensors["language.layers.1.mlp.up_proj.weight"][3, 5] += 1
+    save_file(tensors, out / SINGLE_FILE)
+    with pytest.raises(CheckpointError, match=r"model\.layers\.1\.mlp\.up_proj\.weight differs from its source"):
+        verify(out, infos, names, expected)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,15 @@ def test_the_seam_is_no_edge():
     assert difference(circular_mean(target[2]), math.pi) < 1e-3
 
 
+@pytest.mark.parametrize("sigma", [0.35, 1.0, 3.0])
+def test_the_gaussian_wraps_all_the_way_round(sigma):
+    """Its Fourier series: 1 + 2 sum over k of exp(-k^2 sigma^2 / 2) cos k (angle - heading)."""
+    heading = torch.tensor(2.0, dtype=torch.float64)
+    k = torch.arange(1, 60, dtype=torch.float64)[:, None]
+    series = 1 + 2 * ((-0.5 * (k * sigma) ** 2).exp() * (k * (bin_centres(36).double() - heading)).cos()).sum(0)
+    torch.testing.assert_close(wrapped_gaussian(heading, sigma, 36), series / series.sum(), atol=1e-6, rtol=0)
+
+
 def test_the_mean_is_not_the_mean_of_numbers():
     probabilities = torch.zeros(36)
     probabilities[0] = probabilities[-1] = 0.5

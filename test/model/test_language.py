@@ -93,6 +93,8 @@ def test_nothing_seen_is_not_nan(language):
 
 
 def test_masks():
+    nothing = attention_mask(3, 0, torch.zeros(1, 3, dtype=torch.bool), torch.device("cpu"))
+    assert nothing[0, 0].tolist() == torch.eye(3, dtype=torch.bool).tolist()  # no row is empty, whatever the backend
     assert attention_mask(7, 0, None, torch.device("cpu")) is None
     assert attention_mask(1, 9, None, torch.device("cpu")) is None
     assert attention_mask(2, 2, None, torch.device("cpu"))[0, 0].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
