@@ -12,7 +12,7 @@ if [ -f "$_loc3r_root/.venv/bin/activate" ]; then
     export PYTHONPATH="$_loc3r_root${PYTHONPATH:+:$PYTHONPATH}"  # the live sources; the built part joins them
     # Fast DDS drops large best-effort images with its default shared-memory segment.
     export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$_loc3r_root/config/fastdds_large_images.xml}"
-    export FASTRTPS_DEFAULT_PROFILES_FILE="$FASTDDS_DEFAULT_PROFILES_FILE"
+    if [ "${ROS_DISTRO:-}" = humble ]; then export FASTRTPS_DEFAULT_PROFILES_FILE="$FASTDDS_DEFAULT_PROFILES_FILE"; fi
   fi
 else
   echo "loc3r_ros is not set up here: run \`make setup\` in $_loc3r_root first." >&2
