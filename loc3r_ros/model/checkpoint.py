@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from loc3r_ros.errors import CheckpointError
-from loc3r_ros.model.checkpoint_files import read, scan, write
+from loc3r_ros.model.checkpoint_files import read, save_tensors, scan, write
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R, load_cut3r_checkpoint
 from loc3r_ros.model.hub_layout import check_names
@@ -66,8 +65,8 @@ def load_pose_prior(folder: Path, dtype: torch.dtype = torch.float32) -> Cut3R:
 def save_pose_prior(network: Cut3R, folder: Path) -> None:
     """Write the pose prior's weights into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(tensors, folder / POSE_PRIOR_FILE, metadata={"format": "pt"})
+    tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    save_tensors(folder / POSE_PRIOR_FILE, tensors)
 
 
 def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:

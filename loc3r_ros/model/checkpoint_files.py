@@ -89,10 +89,10 @@ def write(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_bytes: int 
     are whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [
-        (set(shard), _write_part(folder / f"part-{number}.tmp", shard))
-        for number, shard in enumerate(_shards(tensors, shard_bytes))
-    ]
+    parts: list[tuple[list[str], Path]] = []
+    for number, shard in enumerate(_shards(tensors, shard_bytes)):
+        parts.append((list(shard), folder / f"part-{number}.tmp"))
+        save_tensors(parts[-1][1], shard)
     for old in (*folder.glob("model-*-of-*.safetensors"), folder / INDEX_FILE, folder / SINGLE_FILE):
         old.unlink(missing_ok=True)
     if len(parts) == 1:
@@ -106,9 +106,10 @@ def write(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_bytes: int 
     (folder / INDEX_FILE).write_text(json.dumps({"weight_map": dict(sorted(weight_map.items()))}, indent=1))
 
 
-def _write_part(file: Path, tensors: dict[str, Tensor]) -> Path:
+def save_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write one safetensors file that everybody may read."""
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file, metadata={"format": "pt"})
-    return file
+    file.chmod(0o644)
 
 
 def _shards(tensors: Iterable[tuple[str, Tensor]], limit: int) -> Iterator[dict[str, Tensor]]:

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from loc3r_ros.errors import CheckpointError
@@ -23,7 +22,7 @@ from loc3r_ros.model.checkpoint import (
     save_pose_prior,
     shapes_of,
 )
-from loc3r_ros.model.checkpoint_files import TensorInfo, read, scan, write
+from loc3r_ros.model.checkpoint_files import TensorInfo, read, save_tensors, scan, write
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R, load_cut3r_checkpoint
 from loc3r_ros.model.hub_layout import config_from_hub, map_names, pose_prior_prefix
@@ -119,7 +118,7 @@ def import_embedded_prior(infos: Mapping[str, TensorInfo], prefix: str, out: Pat
     tensors = {name.removeprefix(prefix): tensor for part in read(infos) for name, tensor in part.items()}
     with TemporaryDirectory(dir=out) as folder:
         file = Path(folder) / POSE_PRIOR_FILE
-        save_file(tensors, file)
+        save_tensors(file, tensors)
         import_pose_prior(file, out)
 
 

@@ -31,6 +31,7 @@ def test_round_trip(folder, build_model, make_batch):
     assert loaded.config == model.config
     batch = make_batch(model)
     assert torch.equal(model(batch).text_hidden, loaded(batch).text_hidden)
+    assert (folder / SINGLE_FILE).stat().st_mode & 0o044 == 0o044
     assert not any(parameter.is_meta for parameter in loaded.parameters())
 
 
