@@ -15,6 +15,7 @@ AISLE = 0.45  # around things that stand in the open
 DOORWAY_DEPTH = 0.9  # kept free on both sides of the doorway
 DOOR_DEPTH = 0.5  # kept free in front of a closed door
 MAX_COVERAGE = 0.32  # of a room's floor, so that one can walk
+MAX_SHARE = 0.16  # of a room's floor that one piece may take, so that others find a place
 WEST, SOUTH, EAST, NORTH = range(4)
 WALL_YAW = (0.0, math.pi / 2, math.pi, -math.pi / 2)  # heading of what has its back to that wall
 
@@ -126,9 +127,13 @@ class FloorPlan:
             return False
         if item.mount is Mount.FLAT:
             return not any(block.overlaps(other, FLOOR_GAP) for other in self.rugs)
-        if stands(item) and self.covered.get(item.room, 0.0) + area(item) > MAX_COVERAGE * room.area:
+        if stands(item) and not self._has_floor_for(item):
             return False
         return not any(space.overlaps(other, FLOOR_GAP) for space in clear_space(item) for other in self.taken)
+
+    def _has_floor_for(self, item: Furniture) -> bool:
+        floor, covered = self.rooms[item.room].area, self.covered.get(item.room, 0.0)
+        return area(item) <= MAX_SHARE * floor and covered + area(item) <= MAX_COVERAGE * floor
 
     def _take(self, item: Furniture) -> None:
         if item.mount is Mount.FLAT:

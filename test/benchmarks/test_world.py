@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+
 from loc3r_ros.benchmarks import world
 from loc3r_ros.world.generate import make_scene
 
