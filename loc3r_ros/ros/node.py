@@ -51,7 +51,7 @@ class Loc3rNode(GuardedLifecycleNode):
     def __init__(
         self, make_localizer: Callable[[Parameters], LocalizerProtocol] = localizers.make_localizer, **options: Any
     ) -> None:
-        """Declare parameters, offer the services and, with `autostart`, begin.
+        """Declare parameters, offer the services and, with `autostart`, begin as soon as an executor spins.
 
         Args:
             make_localizer: makes the localizer; may take minutes.
@@ -81,6 +81,11 @@ class Loc3rNode(GuardedLifecycleNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(WATCH_PERIOD, self._watch, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)
+        # Once the executor spins, so that requests are answered from the beginning.
+        self._autostart_timer = self.create_timer(0.0, self._autostart, clock=steady)
+
+    def _autostart(self) -> None:
+        self._autostart_timer.cancel()
         if self.parameters.autostart:
             self.start()
 

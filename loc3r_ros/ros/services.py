@@ -20,7 +20,7 @@ from loc3r_ros.errors import ConfigError, Loc3RError, NotReadyError
 from loc3r_ros.interface import LocalizerProtocol, Place, Reply
 from loc3r_ros.msg import Answer, LanguagePose
 from loc3r_ros.ros.answers import answer_message, language_pose
-from loc3r_ros.ros.conversions import stamped_pose
+from loc3r_ros.ros.conversions import stamped_pose, time_message
 from loc3r_ros.ros.parameters import Parameters
 from loc3r_ros.ros.questions import Questions
 from loc3r_ros.ros.session import Session
@@ -186,13 +186,17 @@ class Services:
         return localizer.locate(situation) if situation else localizer.where_am_i()
 
     def _place_message(self, session: Session, place: Place, target_frame: str, begin: float) -> LanguagePose:
-        """Return a place in `target_frame`, or in the map where that is empty."""
-        parameters = self._brain.parameters
-        frame, target_t_anchor = parameters.map_frame, session.map_t_anchor()
-        if target_frame not in ("", frame):
-            target_t_map = self._brain.transforms.lookup(target_frame, frame, place.stamp, parameters.odometry_timeout)
-            frame, target_t_anchor = target_frame, geometry.compose2(geometry.planar(target_t_map), target_t_anchor)
-        return language_pose(place, target_t_anchor, frame, time.monotonic() - begin)
+        """Return a place in `target_frame`, as that lay at the newest odometry, or in the map where that is empty."""
+        parameters, anchor = self._brain.parameters, session.map_t_anchor()
+        if target_frame in ("", parameters.map_frame):
+            return language_pose(place, anchor, parameters.map_frame, time.monotonic() - begin)
+        stamp = session.robot_pose().stamp
+        target_t_odom = self._brain.transforms.lookup(target_frame, parameters.odom_frame, stamp)
+        target_t_map = target_t_odom @ geometry.invert(session.correction.map_t_odom)
+        anchor = geometry.compose2(geometry.planar(target_t_map), anchor)
+        message = language_pose(place, anchor, target_frame, time.monotonic() - begin)
+        message.header.stamp = time_message(stamp)
+        return message
 
     def _publish_answer(self, session: Session, reply: Reply, question: str, situation: str, begin: float) -> Answer:
         pose = None if reply.pose is None else self._place_message(session, reply.pose, "", begin)

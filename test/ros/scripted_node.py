@@ -1,0 +1,66 @@
+"""The node with a localizer whose answers are known, so that the way to and from a model is tested without one."""
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rclpy.executors import MultiThreadedExecutor
+
+from loc3r_ros.camera_only import CameraOnly
+from loc3r_ros.errors import NotReadyError
+from loc3r_ros.interface import HEADING_BINS, Place, Reply
+from loc3r_ros.ros.lifecycle import run
+from loc3r_ros.ros.localizers import make_buffer
+from loc3r_ros.ros.node import THREADS, Loc3rNode
+
+WORDS = 20
+WORD_TIME = 0.05
+
+
+class Scripted(CameraOnly):
+    """Says that everything is 1 m ahead and 2 m to the left of the first keyframe, facing where that faces."""
+
+    def where_am_i(self):
+        return self.locate("")
+
+    def locate(self, situation):
+        keyframes = self.keyframes()
+        if not keyframes:
+            raise NotReadyError("No image has been seen yet.")
+        if situation == "a defect":
+            raise ZeroDivisionError("a defect")
+        heading = np.zeros(HEADING_BINS)
+        heading[[17, 18]] = 0.5  # the two bins beside 0
+        return Place(
+            situation, np.array([1.0, 2.0, 0.0]), np.diag([0.04, 0.09, 0.01]), heading, 0.75, 3,
+            keyframes[-1].stamp, len(keyframes),
+        )  # fmt: skip
+
+    def ask(self, question, situation=""):
+        if question == "Think long.":
+            time.sleep(1.5)
+        place = self.locate(situation) if situation else None
+        return Reply(f"You asked: {question}", place, 0.5, len(self.keyframes()), self.keyframes()[-1].stamp)
+
+    def ask_stream(self, question, situation=""):
+        for index in range(WORDS):
+            time.sleep(WORD_TIME)
+            yield f"word{index} "
+
+    def save(self, path):
+        path.write_text(str(len(self.keyframes())))
+
+    def restore(self, path):
+        self.reset()
+
+
+def load(parameters):
+    while not (Path(parameters.session_directory) / "engines_are_loaded").exists():
+        time.sleep(0.02)
+    return Scripted(make_buffer(parameters))
+
+
+if __name__ == "__main__":
+    sys.exit(run(partial(Loc3rNode, load), partial(MultiThreadedExecutor, num_threads=THREADS), None))

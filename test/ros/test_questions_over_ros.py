@@ -1,0 +1,178 @@
+"""Questions to a node whose model's answers are known: poses in the map, streams, cancelling, an undisturbed camera."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from harness import LATCHED, RELIABLE, NodeProcess, image_message, static_robot, wait_until
+from loc3r_ros.action import AskStream
+from loc3r_ros.msg import Answer, LanguagePose
+from loc3r_ros.srv import Ask, SessionFile, WhereAmI
+from rclpy.action import ActionClient
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+pytestmark = pytest.mark.ros
+
+ANCHOR = (1.2, 2.0)
+"""Where the camera of `static_robot` stands in the map; it looks along x."""
+
+
+@pytest.fixture(scope="module")
+def node(probe, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sessions")
+    node = NodeProcess(script="test/ros/scripted_node.py", parameters={"session_directory": folder})
+    wait_until(lambda: "engines are loading" in probe.call(WhereAmI, "where_am_i").message, "that the engines load")
+    (folder / "engines_are_loaded").touch()
+    latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    probe.publisher(TFMessage, "/tf_static", latched).publish(static_robot())
+    images = probe.publisher(Image, "image", RELIABLE)
+    probe.node.create_timer(0.05, lambda: images.publish(image_message(probe.now())))
+    probe.executor.wake()
+    wait_until(lambda: probe.call(WhereAmI, "where_am_i").success, "an answer", patience=30)
+    node.folder = folder
+    yield node
+    assert node.stop() == 0, node.log
+    assert node.log.count("Traceback") == node.log.count("ZeroDivisionError: a defect")
+
+
+def test_a_described_place_is_answered_in_the_map_and_published(probe, node):
+    published = probe.listen(LanguagePose, "language_pose")
+    response = probe.call(WhereAmI, "/where_am_i", situation="I am here.", question="What is there?")
+    assert response.success, response.message
+    assert response.answer == "You asked: What is there?"
+    pose = response.pose
+    assert (pose.header.frame_id, pose.situation, pose.anchor_id) == ("map", "I am here.", 3)
+    assert (pose.pose.pose.position.x, pose.pose.pose.position.y) == pytest.approx((ANCHOR[0] + 1, ANCHOR[1] + 2))
+    assert pose.pose.covariance[[0, 7, 35]] == pytest.approx([0.04, 0.09, 0.01])
+    assert pose.pose.covariance[14] == 9999.0
+    assert sum(pose.heading_probabilities) == pytest.approx(1.0)
+    assert pose.heading_probabilities[17] == pytest.approx(0.5)
+    assert pose.confidence == 0.75
+    same = published.wait(lambda m: m.situation == "I am here.")
+    assert same.pose == pose.pose
+
+
+def test_a_place_in_another_frame(probe, node):
+    response = probe.call(WhereAmI, "/where_am_i", target_frame="base_link")
+    assert response.success, response.message
+    position = response.pose.pose.pose.position
+    assert response.pose.header.frame_id == "base_link"
+    assert (position.x, position.y) == pytest.approx((1.2, 2.0))  # the robot stands 0.2 m behind the anchor
+    unknown = probe.call(WhereAmI, "/where_am_i", target_frame="moon")
+    assert not unknown.success
+    assert "'moon'" in unknown.message
+
+
+def test_an_answer_names_its_pose(probe, node):
+    published = probe.listen(Answer, "answer")
+    response = probe.call(Ask, "ask", question="What is there?", situation="I am here.")
+    assert response.success, response.message
+    assert response.answer.grounded
+    assert response.answer.pose.pose.pose.position.x == pytest.approx(ANCHOR[0] + 1)
+    assert published.wait().answer == response.answer.answer
+    assert not probe.call(Ask, "ask", question="From nowhere?").answer.grounded
+    assert "question is empty" in probe.call(Ask, "ask").message
+
+
+def test_a_defect_is_an_answer(probe, node):
+    response = probe.call(Ask, "ask", question="What is there?", situation="a defect")
+    assert not response.success
+    assert "ZeroDivisionError" in response.message
+    assert probe.call(Ask, "ask", question="And now?").success
+
+
+class Stream:
+    """One goal of the action."""
+
+    def __init__(self, probe, client, **goal):
+        self.pieces, self._done = [], threading.Event()
+        sent = client.send_goal_async(AskStream.Goal(**goal), feedback_callback=self._collect)
+        sent.add_done_callback(self._accepted)
+
+    def _collect(self, message):
+        self.pieces.append(message.feedback)
+
+    def _accepted(self, future):
+        self.handle = future.result()
+        self.handle.get_result_async().add_done_callback(self._finished)
+
+    def _finished(self, future):
+        self.result, self.status = future.result().result, future.result().status
+        self._done.set()
+
+    def wait(self):
+        assert self._done.wait(30)
+        return self.result
+
+
+@pytest.fixture(scope="module")
+def client(probe, node):
+    client = ActionClient(probe.node, AskStream, "ask_stream")
+    probe.executor.wake()
+    wait_until(client.server_is_ready, "the action server")
+    return client
+
+
+def test_words_arrive_one_by_one(probe, client):
+    stream = Stream(probe, client, question="Speak.")
+    result = stream.wait()
+    assert result.success, result.message
+    assert result.answer.answer == "".join(f"word{i} " for i in range(20))
+    assert [piece.text for piece in stream.pieces] == [f"word{i} " for i in range(20)]
+    assert stream.pieces[-1].text_so_far == result.answer.answer
+
+
+def test_a_stream_is_cancelled_within_a_word_or_two(probe, client):
+    stream = Stream(probe, client, question="Speak.")
+    wait_until(lambda: len(stream.pieces) >= 3, "three words")
+    stream.handle.cancel_goal_async()
+    result = stream.wait()
+    assert not result.success
+    assert result.message == "The question was cancelled."
+    assert len(stream.pieces) < 15
+    assert probe.call(Ask, "ask", question="Free again?").success
+
+
+def test_a_stream_that_takes_too_long_is_ended(probe, client):
+    stream = Stream(probe, client, question="Speak.", timeout=0.3)
+    result = stream.wait()
+    assert not result.success
+    assert "no answer within 0.3 s" in result.message
+    assert len(stream.pieces) < 15
+    assert not Stream(probe, client).wait().success  # an empty question
+
+
+def test_the_camera_and_the_transforms_go_on_while_a_question_runs(probe, node):
+    poses = probe.listen(PoseWithCovarianceStamped, "pose", LATCHED)
+    broadcasts = []
+    listener = probe.node.create_subscription(
+        TFMessage, "/tf", lambda message: broadcasts.append((time.monotonic(), message)), 100
+    )
+    wait_until(lambda: len(broadcasts) > 5, "broadcasts")
+    poses.clear(), broadcasts.clear()
+    begin = time.monotonic()
+    assert probe.call(Ask, "ask", question="Think long.").success
+    seconds = time.monotonic() - begin
+    assert seconds > 1.4
+    assert len(poses.messages) > 0.5 * 20 * seconds  # of 20 images a second
+    gaps = np.diff([arrival for arrival, _ in broadcasts])
+    assert np.median(gaps) < 0.1
+    probe.node.destroy_subscription(listener)
+
+
+def test_a_session_is_saved_and_loaded(probe, node):
+    saved = probe.call(SessionFile, "save_session", path="deep/session.bin")
+    assert saved.success, saved.message
+    assert (node.folder / "deep" / "session.bin").read_text() != "0"
+    assert probe.call(SessionFile, "load_session", path="deep/session.bin").success
+    assert "path is empty" in probe.call(SessionFile, "save_session").message
+
+
+def test_a_reset_begins_a_new_memory(probe, node):
+    assert probe.call(Trigger, "reset").success
+    wait_until(lambda: probe.call(WhereAmI, "where_am_i").pose.keyframe_count == 1, "the first keyframe")
