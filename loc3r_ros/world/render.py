@@ -61,9 +61,10 @@ class Renderer:
             antialias: whether edges get four samples per pixel.
             threads: how many threads share the frames.
         """
-        poses = np.ascontiguousarray(cameras, np.float32)
+        # Copies: numba would compile anew for an array that is read-only.
+        poses = np.array(cameras, np.float32, order="C")
         count = len(poses)
-        gains = np.ones((count, 3), np.float32) if gain is None else np.ascontiguousarray(gain, np.float32)
+        gains = np.ones((count, 3), np.float32) if gain is None else np.array(gain, np.float32, order="C")
         frames = Frames(
             np.empty((count, height, width, 3), np.uint8),
             np.empty((count, height, width), np.float32),

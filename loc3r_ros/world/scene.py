@@ -121,7 +121,10 @@ class Room:
 
 @dataclass(frozen=True)
 class Doorway:
-    """Open passage along x between rooms[0] (smaller x) and rooms[1]; (x, y) is the middle of the wall it pierces."""
+    """Open passage along x between rooms[0] (smaller x) and rooms[1]; (x, y) is the middle of the wall it pierces.
+
+    `width` and `height` are those of the hole, metres; its frame takes 2.5 cm of it on each side and 2 cm at the top.
+    """
 
     x: float
     y: float

@@ -15,6 +15,7 @@ from loc3r_ros.world.draw import Draw
 from loc3r_ros.world.furniture import build
 from loc3r_ros.world.generate import GENERATOR_VERSION, make_scene
 from loc3r_ros.world.render import Renderer, render
+from loc3r_ros.world.render_frame import render_frames
 from loc3r_ros.world.render_pack import to_world
 from loc3r_ros.world.scene import Light, Material, Primitive, Room, Scene, Shape, Surface, Texture
 from loc3r_ros.world.solids import box
@@ -293,3 +294,12 @@ def test_exposure_is_steady_within_a_scene_and_repeatable():
     np.testing.assert_array_equal(gains, exposure_gains(3, 16))
     assert (gains.max(axis=0) / gains.min(axis=0)).max() < 1.07
     assert not np.allclose(gains[0], exposure_gains(4, 16)[0])
+
+
+def test_arrays_that_are_read_only_need_no_new_code():
+    scene = make_scene(0)
+    poses = ring(scene, 1).astype(np.float32)
+    poses.setflags(write=False)
+    before = len(render_frames.signatures)
+    render(scene, poses, 16, 16, 16.0)
+    assert len(render_frames.signatures) == max(1, before)
