@@ -132,8 +132,8 @@ def _predict(train: Sequence[Asked], target: npt.NDArray[np.float64], test: Sequ
     """Return (M, K) ridge predictions for `test`, fitted on `target` (N, K) of `train`."""
     index = {gram: number for number, gram in enumerate(dict.fromkeys(gram for one in train for gram in _grams(one)))}
     features = _features(train, index)
-    system = (features.T @ features).toarray() + RIDGE * np.eye(len(index))
-    return np.asarray(_features(test, index) @ np.linalg.solve(system, features.T @ target))
+    system = (features @ features.T).toarray() + RIDGE * np.eye(len(train))  # dual form: fewer questions than bigrams
+    return np.asarray(_features(test, index) @ (features.T @ np.linalg.solve(system, target)))
 
 
 def _score_words(train: Sequence[Asked], test: Sequence[Asked]) -> BlindScore:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
+from loc3r_ros.world.draw import Draw
 from loc3r_ros.world.furniture import CATEGORIES
 from loc3r_ros.world.materials import COLOURS
 from loc3r_ros.world.viewpoints import Clause, Relation
@@ -95,37 +94,37 @@ def rooms_phrase(count: int) -> str:
     return "this room" if count == 1 else "the two rooms together"
 
 
-def put(kind: str, rng: np.random.Generator, x: str = "", y: str = "", z: str = "") -> str:
+def put(kind: str, draw: Draw, x: str = "", y: str = "", z: str = "") -> str:
     """Put a question in one of the wordings of its type."""
-    return _pick(QUESTIONS[kind], rng).format(x=x, y=y, z=z)
+    return draw.choice(QUESTIONS[kind]).format(x=x, y=y, z=z)
 
 
-def describe(clauses: list[Clause], names: dict[int, str], rng: np.random.Generator) -> str:
+def describe(clauses: list[Clause], names: dict[int, str], draw: Draw) -> str:
     """Put a situation in words.
 
     Args:
         clauses: the place first, then what is faced, then the rest.
         names: what to call each piece of furniture that the clauses mention.
-        rng: chooses order and words.
+        draw: chooses order and words.
     """
     place, facing, *rest = clauses
     named = [(clause.relation, names[clause.furniture]) for clause in (facing, *rest)]
-    order = rng.integers(4)
+    order = draw.integer(4)
     if order == 0:  # one sentence, place first
-        joined = [_pick(_JOINED[relation], rng).format(x=name) for relation, name in named]
-        return f"{_stand(place, names, rng)}, {_list(joined)}."
+        joined = [draw.choice(_JOINED[relation]).format(x=name) for relation, name in named]
+        return f"{_stand(place, names, draw)}, {_list(joined)}."
     if order == 1:  # one sentence, gaze first
-        look, *more = [_pick(_JOINED[relation], rng).format(x=name) for relation, name in named]
-        sentence = f"{_capital(look)}, {_stand(place, names, rng)}"
+        look, *more = [draw.choice(_JOINED[relation]).format(x=name) for relation, name in named]
+        sentence = f"{_capital(look)}, {_stand(place, names, draw)}"
         return f"{sentence}, {_list(more)}." if more else f"{sentence}."
     if order == 2:  # the place with the gaze, then a sentence for each of the rest
-        look = _pick(_JOINED[Relation.FACING], rng).format(x=named[0][1])
-        sentences = [f"{_stand(place, names, rng)}, {look}"]
-        sentences += [_pick(_STARTS[relation], rng).format(x=name) for relation, name in named[1:]]
+        look = draw.choice(_JOINED[Relation.FACING]).format(x=named[0][1])
+        sentences = [f"{_stand(place, names, draw)}, {look}"]
+        sentences += [draw.choice(_STARTS[relation]).format(x=name) for relation, name in named[1:]]
         return " ".join(f"{_capital(sentence)}." for sentence in sentences)
     named.append((place.relation, names[place.furniture]))
-    sentences = [_pick(_STARTS[relation], rng).format(x=name) for relation, name in named]
-    return " ".join(f"{_capital(sentences[i])}." for i in rng.permutation(len(sentences)))
+    sentences = [draw.choice(_STARTS[relation]).format(x=name) for relation, name in named]
+    return " ".join(f"{_capital(sentence)}." for sentence in draw.shuffled(sentences))
 
 
 def vocabulary() -> frozenset[str]:
@@ -142,9 +141,9 @@ def words(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
 
 
-def _stand(place: Clause, names: dict[int, str], rng: np.random.Generator) -> str:
-    where = _pick(_PLACE[place.relation], rng)
-    return f"{_pick(_STANCE, rng)} {where} {names[place.furniture]}"
+def _stand(place: Clause, names: dict[int, str], draw: Draw) -> str:
+    where = draw.choice(_PLACE[place.relation])
+    return f"{draw.choice(_STANCE)} {where} {names[place.furniture]}"
 
 
 def _list(parts: list[str]) -> str:
@@ -153,7 +152,3 @@ def _list(parts: list[str]) -> str:
 
 def _capital(sentence: str) -> str:
     return sentence[0].upper() + sentence[1:]
-
-
-def _pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
-    return options[rng.integers(len(options))]

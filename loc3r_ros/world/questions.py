@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from loc3r_ros.world import questions_scene, questions_situated
+from loc3r_ros.world.draw import Draw
 from loc3r_ros.world.facts import Cue, Fact, Stage
 from loc3r_ros.world.language import put
 from loc3r_ros.world.situations import Situation, name_of
@@ -42,7 +41,7 @@ class Question:
     cues: tuple[Cue, ...]
 
 
-def make_questions(stage: Stage, situations: Sequence[Situation], rng: np.random.Generator) -> list[Question]:
+def make_questions(stage: Stage, situations: Sequence[Situation], draw: Draw) -> list[Question]:
     """Ask up to PER_SCENE questions of each type about a scene, and up to PER_SITUATION from each situation.
 
     Within a type the answer is drawn first, then a question that has it: no answer is common because furniture is.
@@ -50,34 +49,36 @@ def make_questions(stage: Stage, situations: Sequence[Situation], rng: np.random
     Args:
         stage: the scene and what the video shows of it.
         situations: poses in the world.
-        rng: draws questions and words.
+        draw: draws questions and words.
     """
-    asked = [_ask(fact, None, stage, rng) for fact in _draw(questions_scene.facts(stage, rng), PER_SCENE, rng)]
-    for number, view in enumerate(questions_situated.views(stage, situations, rng)):
-        asked += [_ask(fact, number, stage, rng) for fact in _draw(questions_situated.facts(view), PER_SITUATION, rng)]
+    asked = [_ask(fact, None, stage, draw) for fact in _select(questions_scene.facts(stage, draw), PER_SCENE, draw)]
+    for number, view in enumerate(questions_situated.views(stage, situations, draw)):
+        asked += [
+            _ask(fact, number, stage, draw) for fact in _select(questions_situated.facts(view), PER_SITUATION, draw)
+        ]
     return asked
 
 
-def _draw(facts: Iterable[Fact], count: int, rng: np.random.Generator) -> list[Fact]:
+def _select(facts: Iterable[Fact], count: int, draw: Draw) -> list[Fact]:
     """Return up to `count` facts of each type, their answers as different as can be."""
     table: dict[str, dict[str, list[Fact]]] = defaultdict(lambda: defaultdict(list))
     for fact in facts:
         table[fact.type][fact.group].append(fact)
     drawn = []
     for groups in table.values():
-        shuffled = [[group[i] for i in rng.permutation(len(group))[:count]] for group in groups.values()]
-        order = [shuffled[i] for i in rng.permutation(len(shuffled))]
+        shuffled = [draw.shuffled(group)[:count] for group in groups.values()]
+        order = draw.shuffled(shuffled)
         rounds = [group[turn] for turn in range(count) for group in order if turn < len(group)]
         drawn += rounds[:count]
     return drawn
 
 
-def _ask(fact: Fact, situation: int | None, stage: Stage, rng: np.random.Generator) -> Question:
+def _ask(fact: Fact, situation: int | None, stage: Stage, draw: Draw) -> Question:
     """Put a fact in words."""
-    names = {slot: name_of(stage.furniture[slot], stage, rng) for slot in fact.slots if isinstance(slot, int)}
+    names = {slot: name_of(stage.furniture[slot], stage, draw) for slot in fact.slots if isinstance(slot, int)}
     phrases = [names[slot] if isinstance(slot, int) else slot for slot in fact.slots]
     if fact.type in PAIRED:
-        phrases = [phrases[i] for i in rng.permutation(2)]
+        phrases = draw.shuffled(phrases)
     answer = names[fact.answer].removeprefix("the ") if isinstance(fact.answer, int) else fact.answer
-    text = put(fact.type, rng, **dict(zip("xyz", phrases, strict=False)))
+    text = put(fact.type, draw, **dict(zip("xyz", phrases, strict=False)))
     return Question(fact.type, text, answer, situation, fact.cues)

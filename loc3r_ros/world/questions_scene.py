@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from loc3r_ros.geometry import wrap_angle
+from loc3r_ros.world.draw import Draw
 from loc3r_ros.world.facts import Cue, Fact, Stage
 from loc3r_ros.world.furniture import CATEGORIES
 from loc3r_ros.world.language import NUMBERS, TURNS, plural, rooms_phrase
@@ -26,14 +27,14 @@ MIN_FRAMES_APART = 3
 """Of two things, one appeared first where it was clear this many frames before the first glimpse of the other."""
 
 
-def facts(stage: Stage, rng: np.random.Generator) -> Iterator[Fact]:
+def facts(stage: Stage, draw: Draw) -> Iterator[Fact]:
     """Yield what can be asked about a scene without an observer."""
     yield from _counts(stage)
     yield from _colours(stage)
     yield from _distances(stage)
     yield from _sizes(stage)
     yield _area(stage)
-    yield from _routes(stage, rng)
+    yield from _routes(stage, draw)
     yield from _orders(stage)
 
 
@@ -79,7 +80,7 @@ def _area(stage: Stage) -> Fact:
     return Fact("room", (rooms_phrase(len(rooms)),), str(round(sum(room.area for room in rooms))))
 
 
-def _routes(stage: Stage, rng: np.random.Generator) -> Iterator[Fact]:
+def _routes(stage: Stage, draw: Draw) -> Iterator[Fact]:
     """Yield up to PER_TURN ways for each turn: there are too many to yield all."""
     named = stage.named
     place = np.array([item.position for item in named]).reshape(-1, 2)
@@ -92,7 +93,8 @@ def _routes(stage: Stage, rng: np.random.Generator) -> Iterator[Fact]:
     for side, answer in enumerate(TURNS):
         off = np.abs(wrap_angle(turn - side * math.pi / 2))
         ways = np.argwhere(fits & (off < CERTAIN_TURN))
-        for way in ways[rng.permutation(len(ways))[:PER_TURN]]:
+        drawn = {draw.integer(len(ways)) for _ in range(PER_TURN)} if len(ways) else set()
+        for way in ways[sorted(drawn)]:
             start, via, goal = (named[i] for i in way)
             cues = (Cue(("route", goal.category), answer, 4), Cue(("route via", via.category), answer, 4, LOOSE))
             yield Fact("route", (start.id, via.id, goal.id), answer, cues, answer)

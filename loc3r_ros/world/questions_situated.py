@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loc3r_ros.geometry import Array, wrap_angle
+from loc3r_ros.world.draw import Draw
 from loc3r_ros.world.facts import Cue, Fact, Stage
 from loc3r_ros.world.furniture import CATEGORIES
 from loc3r_ros.world.language import DIRECTIONS, SIDES
@@ -103,12 +104,12 @@ class View:
         return (self.off[:, :, 0] > SURELY_NOT) & ((self.off > MAYBE).mean(axis=2) >= CERTAINTY)
 
 
-def views(stage: Stage, situations: Sequence[Situation], rng: np.random.Generator) -> Iterator[View]:
+def views(stage: Stage, situations: Sequence[Situation], draw: Draw) -> Iterator[View]:
     """Look at the furniture from each situation: from the true pose and from another that the words allow."""
     if not situations:
         return
     poses = [np.vstack([one.pose, one.region.pose]) for one in situations]
-    eyes = np.concatenate([pose[[0, int(rng.integers(len(pose)))]] for pose in poses])
+    eyes = np.concatenate([pose[[0, draw.integer(len(pose))]] for pose in poses])
     around = panoramas(stage.renderer, np.column_stack([eyes[:, :2], np.full(len(eyes), EYE_HEIGHT)]))
     pixels = around.pixels(len(stage.furniture)).reshape(len(situations), 2, len(stage.furniture), -1)
     ahead = np.abs(wrap_angle(around.bearing - eyes[:, 2:])).reshape(len(situations), 2, 1, -1)
@@ -158,7 +159,8 @@ def _can(view: View) -> Iterator[Fact]:
         shows, hidden = view.in_view[:, item.id].min() >= SHOWS, view.at_all[:, item.id].max() <= HIDDEN
         if shows or hidden:
             answer = "yes" if shows else "no"
-            yield Fact("can", (item.id,), answer, (Cue(("can", item.category, view.faced), answer, 2),), answer)
+            cues = (Cue(("can", item.category), answer, 2), Cue(("can", item.category, view.faced), answer, 2))
+            yield Fact("can", (item.id,), answer, cues, answer)
 
 
 def _directions(view: View) -> Iterator[Fact]:

@@ -11,6 +11,7 @@ from loc3r_ros.errors import ConfigError
 from loc3r_ros.geometry import Array, compose2, invert2, planar, world_t_anchor
 from loc3r_ros.world.bev import BevTargets, anchor_poses, patch_targets
 from loc3r_ros.world.camera import exposure_gains, focal_length
+from loc3r_ros.world.draw import Draw
 from loc3r_ros.world.facts import Stage
 from loc3r_ros.world.generate import make_scene
 from loc3r_ros.world.questions import Question, make_questions
@@ -26,7 +27,6 @@ FIELD_OF_VIEW = math.radians(80.0)
 """Of every camera, across."""
 SITUATIONS = 4
 MIN_SIDE = 16
-_STREAM = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +139,10 @@ def _check_size(frames: int, width: int, height: int, grid: tuple[int, int]) -> 
 
 
 def _make_language(scene: Scene, renderer: Renderer, shown: Sightings) -> tuple[list[Situation], list[Question]]:
-    rng = np.random.default_rng([scene.seed, _STREAM])
+    draw = Draw(scene.seed, "language")
     stage = Stage(Viewpoints(scene), shown, renderer)
-    situations = make_situations(stage, SITUATIONS, rng)
-    return situations, make_questions(stage, situations, rng)
+    situations = make_situations(stage, SITUATIONS, draw)
+    return situations, make_questions(stage, situations, draw)
 
 
 def camera_matrix(width: int, height: int) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from loc3r_ros.geometry import Array, wrap_angle
 from loc3r_ros.world.ceiling import Ceiling, ceiling_of
+from loc3r_ros.world.draw import Draw
 from loc3r_ros.world.facts import Stage
 from loc3r_ros.world.language import describe
 from loc3r_ros.world.scene import Furniture, Mount
@@ -49,27 +50,27 @@ class Situation:
         return frozenset(clause.furniture for clause in self.clauses)
 
 
-def name_of(item: Furniture, stage: Stage, rng: np.random.Generator) -> str:
+def name_of(item: Furniture, stage: Stage, draw: Draw) -> str:
     """Return a phrase that only this piece of furniture fits: "the sofa" or "the red sofa"."""
-    if stage.viewpoints.count(item.category) == 1 and rng.random() < 0.6:
+    if stage.viewpoints.count(item.category) == 1 and draw.chance(0.6):
         return f"the {item.category}"
     return f"the {item.name}"
 
 
-def make_situations(stage: Stage, count: int, rng: np.random.Generator) -> list[Situation]:
+def make_situations(stage: Stage, count: int, draw: Draw) -> list[Situation]:
     """Return up to `count` situations, poses in the world; a scene that is too bare gives fewer.
 
     Args:
         stage: the scene and what the video shows of it: situations name nothing else.
         count: how many are wanted.
-        rng: draws places and words.
+        draw: draws places and words.
     """
     named = [item for item in stage.named if item.mount is not Mount.FLAT]
     found: list[Situation] = []
     for _ in range(TRIES if len(named) >= 3 else 0):
         if len(found) == count:
             break
-        situation = _try(stage, named, rng)
+        situation = _try(stage, named, draw)
         if situation is not None and all(_differs(situation, other) for other in found):
             found.append(situation)
     return found
@@ -80,33 +81,32 @@ def _differs(one: Situation, other: Situation) -> bool:
     return bool(apart > 0.5 or abs(wrap_angle(one.pose[2] - other.pose[2])) > math.radians(30.0))
 
 
-def _try(stage: Stage, named: list[Furniture], rng: np.random.Generator) -> Situation | None:
+def _try(stage: Stage, named: list[Furniture], draw: Draw) -> Situation | None:
     """Stand somewhere, look at something, and say more until the words pin the pose down."""
     viewpoints = stage.viewpoints
-    beside = named[rng.integers(len(named))]
-    relation = Relation.IN_FRONT_OF if _has_front(beside) and rng.random() < 0.4 else Relation.BESIDE
+    beside = draw.choice(named)
+    relation = Relation.IN_FRONT_OF if _has_front(beside) and draw.chance(0.4) else Relation.BESIDE
     place = Clause(relation, beside.id)
     cells = viewpoints.near(place)
     if not len(cells):
         return None
-    point = viewpoints.places[rng.choice(cells)] + rng.uniform(-0.5, 0.5, 2) * RESOLUTION
+    within_cell = [draw.uniform(-0.5, 0.5) * RESOLUTION for _ in range(2)]
+    point = viewpoints.places[cells[draw.integer(len(cells))]] + within_cell
     survey = viewpoints.survey(point[None])
     far = [item for item in named if item.room == beside.room and survey.distance[item.id, 0] > FAR]
-    others = [far[i] for i in rng.permutation(len(far)) if far[i] is not beside]
+    others = draw.shuffled([item for item in far if item is not beside])
     if not others:
         return None
     faced = others.pop()
-    pose = np.array([*point, wrap_angle(survey.bearing[faced.id, 0] + rng.uniform(-0.6, 0.6) * FACING)])
+    pose = np.array([*point, wrap_angle(survey.bearing[faced.id, 0] + draw.uniform(-0.6, 0.6) * FACING)])
     if not viewpoints.holds(place, pose):
         return None
     sides = [_side_clause(item.id, float(wrap_angle(survey.bearing[item.id, 0] - pose[2]))) for item in others]
     clauses = [place, Clause(Relation.FACING, faced.id)]
-    return _pin_down(stage, pose, clauses, [clause for clause in sides if clause is not None], rng)
+    return _pin_down(stage, pose, clauses, [clause for clause in sides if clause is not None], draw)
 
 
-def _pin_down(
-    stage: Stage, pose: Array, clauses: list[Clause], sides: list[Clause], rng: np.random.Generator
-) -> Situation | None:
+def _pin_down(stage: Stage, pose: Array, clauses: list[Clause], sides: list[Clause], draw: Draw) -> Situation | None:
     region = stage.viewpoints.region(clauses)
     for clause in sides[: MAX_CLAUSES - len(clauses)]:
         if _is_small(region, pose):
@@ -115,8 +115,8 @@ def _pin_down(
         region = stage.viewpoints.narrow(region, clause)
     if not _is_small(region, pose):
         return None
-    names = {clause.furniture: name_of(stage.furniture[clause.furniture], stage, rng) for clause in clauses}
-    text = describe(clauses, names, rng)
+    names = {clause.furniture: name_of(stage.furniture[clause.furniture], stage, draw) for clause in clauses}
+    text = describe(clauses, names, draw)
     return Situation(text, pose, tuple(clauses), region, region.spread(pose)[0], ceiling_of(region))
 
 

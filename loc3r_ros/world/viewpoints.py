@@ -25,7 +25,7 @@ NEAR = 0.5
 IN_FRONT = 0.8
 """Metres from a thing's front within which one stands in front of it."""
 FACING = math.radians(12.0)
-SIDEWARDS = math.radians(38.0)
+SIDEWARDS = math.radians(35.0)
 
 
 class Relation(enum.IntEnum):

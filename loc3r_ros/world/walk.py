@@ -13,6 +13,7 @@ from loc3r_ros.errors import Loc3RError
 from loc3r_ros.geometry import Array
 from loc3r_ros.world.camera import look
 from loc3r_ros.world.clearance import FreeSpace, free_space, pull_taut, solids
+from loc3r_ros.world.draw import Draw
 from loc3r_ros.world.render import Renderer
 from loc3r_ros.world.scene import Scene
 from loc3r_ros.world.sight import panoramas
@@ -44,7 +45,8 @@ MIN_PIXELS, CLEAR_PIXELS = 4, 12
 OFF_CENTRE = math.radians(10.0)
 """How far from the middle of the picture the first object may be."""
 PATH_SPACING = 0.05
-_STREAM = 1
+CANDIDATES = 12
+"""Places of which the farthest is walked to next."""
 
 
 class WalkError(Loc3RError):
@@ -83,35 +85,35 @@ def make_walk(scene: Scene, renderer: Renderer, frames: int) -> Walk:
     Raises:
         WalkError: if the furniture leaves no room to stand in.
     """
-    rng = np.random.default_rng([scene.seed, _STREAM])
+    draw = Draw(scene.seed, "walk")
     space = free_space(scene, RADIUS + MARGIN, RESOLUTION)
     if not len(space.points):
         raise WalkError(
             f"Scene {scene.seed} has no place to stand that is {RADIUS} m from everything: use another seed."
         )
-    path = pull_taut(_wander(scene, space, frames, rng), solids(scene), RADIUS + MARGIN)
-    ground = _pace(path, frames, rng)
-    tick, phase = np.arange(frames), rng.uniform(0, 2 * math.pi, 3)
+    path = pull_taut(_wander(scene, space, frames, draw), solids(scene), RADIUS + MARGIN)
+    ground = _pace(path, frames, draw)
+    tick, phase = np.arange(frames), [draw.uniform(0.0, 2 * math.pi) for _ in range(3)]
     bob = SWAY_HEIGHT[0] * np.sin(0.9 * tick + phase[0]) + SWAY_HEIGHT[1] * np.sin(0.21 * tick + phase[1])
-    height = np.clip(rng.uniform(*HEIGHT) + bob, *HEIGHT)
-    pitch = np.clip(rng.uniform(*PITCH) + SWAY_PITCH * np.sin(0.35 * tick + phase[2]), *PITCH)
+    height = np.clip(draw.uniform(*HEIGHT) + bob, *HEIGHT)
+    pitch = np.clip(draw.uniform(*PITCH) + SWAY_PITCH * np.sin(0.35 * tick + phase[2]), *PITCH)
     position = np.column_stack([ground, height])
-    return Walk(position, _look_around(renderer, len(scene.furniture), position, rng), pitch)
+    return Walk(position, _look_around(renderer, len(scene.furniture), position, draw), pitch)
 
 
-def _wander(scene: Scene, space: FreeSpace, frames: int, rng: np.random.Generator) -> Array:
+def _wander(scene: Scene, space: FreeSpace, frames: int, draw: Draw) -> Array:
     """Return (M, 2) a way through far-apart places, in every room, about as long as the frames allow."""
-    wanted = min(rng.uniform(*STEP) * frames, 1.2 + 1.2 * len(space.points) * space.resolution**2)
+    wanted = min(draw.uniform(*STEP) * frames, 1.2 + 1.2 * len(space.points) * space.resolution**2)
     reachable, room = np.arange(len(space.points)), np.zeros(len(space.points), int)
     if scene.doorway is not None:  # both rooms, so neither end far from the doorway
         wanted = STEP[1] * frames
         room = (space.points[:, 0] > scene.doorway.x).astype(int)
         away = np.hypot(*(space.points - (scene.doorway.x, scene.doorway.y)).T)
         reachable = np.flatnonzero(away < max(wanted / 2, away.min() + space.resolution))
-    place = int(rng.choice(reachable))
+    place = int(reachable[draw.integer(len(reachable))])
     path, length, visited = space.points[[place]], 0.0, {int(room[place])}
     for _ in range(8):
-        candidates = rng.choice(reachable, size=12)
+        candidates = reachable[[draw.integer(len(reachable)) for _ in range(CANDIDATES)]]
         away = np.hypot(*(space.points[candidates] - space.points[place]).T)
         unvisited = ~np.isin(room[candidates], list(visited))
         goal = int(candidates[np.argmax(away + 100.0 * unvisited)])
@@ -130,16 +132,16 @@ def _resample(path: Array, along: Array) -> Array:
     return np.column_stack([np.interp(along, travelled, path[:, axis]) for axis in (0, 1)])
 
 
-def _pace(path: Array, frames: int, rng: np.random.Generator) -> Array:
+def _pace(path: Array, frames: int, draw: Draw) -> Array:
     """Return (frames, 2) points on the path, walked now a little faster, now slower."""
     time = np.linspace(0.0, 1.0, frames)
-    time = time + 0.05 * np.sin(2 * math.pi * (time + rng.random()))
+    time = time + 0.05 * np.sin(2 * math.pi * (time + draw.uniform(0.0, 1.0)))
     time = (time - time[0]) / (time[-1] - time[0])
     length = np.hypot(*np.diff(path, axis=0).T).sum()
     return _resample(path, time * length)
 
 
-def _look_around(renderer: Renderer, count: int, position: Array, rng: np.random.Generator) -> Array:
+def _look_around(renderer: Renderer, count: int, position: Array, draw: Draw) -> Array:
     """Return (N,) yaws that start on an object and bring the most objects into view."""
     stops = np.unique(np.linspace(0, len(position) - 1, 8).astype(int))
     pixels, bearing = _sights(renderer, count, position[stops])
@@ -149,10 +151,10 @@ def _look_around(renderer: Renderer, count: int, position: Array, rng: np.random
     travel = np.arctan2(direction[:, 1], direction[:, 0])
     best, most = np.zeros(len(position)), (-1, 0.0)
     for _ in range(GAZES):
-        whim = rng.uniform(0.0, 1.5, count)
-        first = _pick_first(pixels[0], rng)
-        start = bearing[0, first] + rng.uniform(-OFF_CENTRE, OFF_CENTRE)
-        rate = rng.uniform(*TURN)
+        whim = np.array([draw.uniform(0.0, 1.5) for _ in range(count)])
+        first = _pick_first(pixels[0], draw)
+        start = bearing[0, first] + draw.uniform(-OFF_CENTRE, OFF_CENTRE)
+        rate = draw.uniform(*TURN)
         yaw, looked_at = _gaze(visible[nearest_stop], bearing[nearest_stop], travel, whim, start, rate)
         calmest = (int(looked_at), -float(np.abs(np.diff(yaw)).sum()))
         if calmest > most:
@@ -167,10 +169,10 @@ def _sights(renderer: Renderer, count: int, eyes: Array) -> tuple[npt.NDArray[np
     return pixels.sum(axis=2), np.angle(pixels @ np.exp(1j * around.bearing))
 
 
-def _pick_first(pixels: npt.NDArray[np.int64], rng: np.random.Generator) -> int:
+def _pick_first(pixels: npt.NDArray[np.int64], draw: Draw) -> int:
     """Return a random thing of those that show well, or what shows most."""
     well = np.flatnonzero(pixels >= CLEAR_PIXELS)
-    return int(rng.choice(well)) if len(well) else int(np.argmax(pixels))
+    return int(well[draw.integer(len(well))]) if len(well) else int(np.argmax(pixels))
 
 
 @numba.njit(cache=True)
