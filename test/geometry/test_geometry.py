@@ -255,6 +255,12 @@ class TestCameras:
             heading = g.camera_heading(camera(0, 0, 1, yaw, math.copysign(abs(pitch) - nearly, pitch)))
             close(g.angle_difference(heading, yaw), 0.0, 1e-6)
 
+    @pytest.mark.parametrize("tilt", [-0.01, 0.01])
+    def test_a_view_straight_down_is_not_led_by_its_noise(self, tilt):
+        """A tilt of half a degree to the side must not turn the heading by a quarter."""
+        leaning = camera(0, 0, 1, yaw=1.0, pitch=math.pi / 2) @ g.from_position_rpy([0, 0, 0], 0, tilt, 0)
+        assert abs(g.angle_difference(g.camera_heading(leaning), 1.0)) < 0.02
+
     @given(st.floats(-2, 2), st.floats(-1.5, 1.5), st.floats(0.2, 20))
     def test_projection_agrees_with_the_pinhole_formula(self, x, y, z):
         k = np.array([[500.0, 0, 320], [0, 480, 240], [0, 0, 1]])
@@ -280,6 +286,8 @@ class TestCovariances:
 
     def test_rotation_by_a_quarter_turn_swaps_the_axes(self):
         close(np.diag(g.rotate_covariance(np.diag([4.0, 1, 9]), g.rotation2(math.pi / 2))), [1, 4, 9])
+        quarter = g.from_planar([5, 6, math.pi / 2])[:3, :3]
+        close(np.diag(g.rotate_covariance(np.diag([4.0, 1, 9, 2, 3, 7]), quarter)), [1, 4, 9, 3, 2, 7])
 
     @given(covariances(3), covariances(6), poses2(), poses())
     def test_transport_keeps_them_positive_and_returns(self, planar, full, pose2, pose):
@@ -294,6 +302,11 @@ class TestCovariances:
     def test_adjoints_multiply_as_poses_do(self, a, b, a2, b2):
         close(g.adjoint(a @ b), g.adjoint(a) @ g.adjoint(b), 1e-6)
         close(g.adjoint2(g.compose2(a2, b2)), g.adjoint2(a2) @ g.adjoint2(b2), 1e-6)
+
+    @given(poses2())
+    def test_the_adjoint_of_the_plane_is_that_of_space(self, pose2):
+        planar_rows = np.ix_([0, 1, 5], [0, 1, 5])
+        close(g.adjoint2(pose2), g.adjoint(g.from_planar(pose2))[planar_rows], 1e-9)
 
     @given(poses())
     def test_the_adjoint_moves_velocities(self, pose):

@@ -108,6 +108,10 @@ class TestCoverage:
         buffer = KeyframeBuffer(10, CoveragePolicy())
         offer_all(buffer, [pose(x=-2)])
         assert buffer.offer(SECOND, None, pose(x=2, yaw=math.pi), "odom").keyframe
+        for sides, has_overlap in ((1, True), (4, False)):
+            policy = CoveragePolicy(sides=sides)
+            ahead, back = (Keyframe(0, 0, None, p, "odom") for p in (pose(x=-2), pose(x=2, yaw=math.pi)))
+            assert bool(policy.view(ahead) & policy.view(back)) == has_overlap
 
     def test_frames_of_two_references_do_not_cover_each_other(self):
         policy = CoveragePolicy()
