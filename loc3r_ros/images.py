@@ -55,11 +55,11 @@ def _bayer(code: int, bits: int) -> _Encoding:
 
 _UYVY = _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, multiple=(2, 1))
 _YUYV = _Encoding(2, cv2.COLOR_YUV2RGB_YUYV, multiple=(2, 1))
-_BAYER_CODES = {
-    "rggb": cv2.COLOR_BayerRGGB2RGB,
-    "bggr": cv2.COLOR_BayerBGGR2RGB,
-    "gbrg": cv2.COLOR_BayerGBRG2RGB,
-    "grbg": cv2.COLOR_BayerGRBG2RGB,
+_BAYER_CODES = {  # OpenCV names a pattern by the two pixels at (1, 1) and (1, 2), ROS by the first four
+    "rggb": cv2.COLOR_BayerBG2RGB,
+    "bggr": cv2.COLOR_BayerRG2RGB,
+    "gbrg": cv2.COLOR_BayerGR2RGB,
+    "grbg": cv2.COLOR_BayerGB2RGB,
 }
 _ENCODINGS: dict[str, _Encoding] = {
     "rgb8": _Encoding(3, None),
@@ -239,7 +239,7 @@ CUT3R_PATCH = 16
 
 def resize_siglip(image: ImageArray, size: int = 384) -> ImageArray:
     """Return the image squashed to (size, size, 3) by Pillow's bicubic filter, as SigLIP and the nano want it."""
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.BICUBIC))
 
 
 def resize_cut3r(image: ImageArray, route: Cut3rRoute = "512") -> ImageArray | FloatArray:
@@ -273,7 +273,7 @@ def _resize_long_side(image: ImageArray, long_side: int) -> Image.Image:
     size = (round(width * long_side / longest), round(height * long_side / longest))
     if min(size) < 1:
         raise ImageError(f"The image of {width} x {height} pixels is too narrow for CUT3R.")
-    resample = Image.Resampling.LANCZOS if longest > long_side else Image.Resampling.BICUBIC
+    resample = Image.LANCZOS if longest > long_side else Image.BICUBIC
     return Image.fromarray(image).resize(size, resample)
 
 
