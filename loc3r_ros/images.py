@@ -236,10 +236,12 @@ Cut3rRoute = Literal["512", "224", "vlm3r_432"]
 
 CUT3R_PATCH = 16
 
+_FILTERS = getattr(Image, "Resampling", Image)  # Pillow 9.0 has the names in the module itself
+
 
 def resize_siglip(image: ImageArray, size: int = 384) -> ImageArray:
     """Return the image squashed to (size, size, 3) by Pillow's bicubic filter, as SigLIP and the nano want it."""
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.BICUBIC))
+    return np.asarray(Image.fromarray(image).resize((size, size), _FILTERS.BICUBIC))
 
 
 def resize_cut3r(image: ImageArray, route: Cut3rRoute = "512") -> ImageArray | FloatArray:
@@ -273,7 +275,7 @@ def _resize_long_side(image: ImageArray, long_side: int) -> Image.Image:
     size = (round(width * long_side / longest), round(height * long_side / longest))
     if min(size) < 1:
         raise ImageError(f"The image of {width} x {height} pixels is too narrow for CUT3R.")
-    resample = Image.LANCZOS if longest > long_side else Image.BICUBIC
+    resample = _FILTERS.LANCZOS if longest > long_side else _FILTERS.BICUBIC
     return Image.fromarray(image).resize(size, resample)
 
 
