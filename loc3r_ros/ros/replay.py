@@ -75,7 +75,7 @@ class Player:
             topic.name: self._node.create_publisher(types[topic.name], topic.name, _qos(topic, pace))
             for topic in self.topics
         }
-        self._clock = self._node.create_publisher(Clock, CLOCK_TOPIC, 1)
+        self._clock_publisher = self._node.create_publisher(Clock, CLOCK_TOPIC, 1)
         self.sent: Counter[str] = Counter()
 
     def close(self) -> None:
@@ -88,11 +88,15 @@ class Player:
         return {name: publisher.topic_name for name, publisher in self._publishers.items()}
 
     def wait_for_subscribers(self, timeout: float) -> bool:
-        """Wait until somebody listens and nobody new has come for a second; say whether somebody does."""
+        """Wait until somebody listens and nobody new has come for a second; say whether somebody does.
+
+        Meanwhile time stands at the start of the bag, so that nodes know it before the first message comes.
+        """
         deadline = time.monotonic() + timeout
         known, since = self._subscribers(), time.monotonic()
         while time.monotonic() < deadline and not (known and time.monotonic() - since > SETTLED):
             time.sleep(0.05)
+            self._publish_clock(self._bag.start)
             current = self._subscribers()
             if current != known:
                 known, since = current, time.monotonic()
@@ -133,7 +137,7 @@ class Player:
                 self._publish_clock(stamp - round(max(due - time.monotonic(), 0.0) * rate * 1e9))
 
     def _publish_clock(self, stamp: int) -> None:
-        self._clock.publish(Clock(clock=time_message(stamp)))
+        self._clock_publisher.publish(Clock(clock=time_message(stamp)))
 
     def _wait_until_taken(self, publisher: Publisher[Any]) -> None:
         if not publisher.wait_for_all_acked(Duration(seconds=SLOWEST_SUBSCRIBER)):
