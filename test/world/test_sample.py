@@ -1,3 +1,5 @@
+import hashlib
+import json
 import math
 
 import numpy as np
@@ -5,8 +7,11 @@ import pytest
 
 from loc3r_ros.errors import ConfigError
 from loc3r_ros.geometry import camera_heading, compose2, invert, project, transform_points
+from loc3r_ros.world.generate import GENERATOR_VERSION, make_scene
+from loc3r_ros.world.render import Renderer
 from loc3r_ros.world.sample import FIELD_OF_VIEW, camera_matrix, make_sample, make_text
 from loc3r_ros.world.splits import Split
+from loc3r_ros.world.walk import make_walk
 
 
 def digest(sample):
@@ -91,3 +96,25 @@ def test_text_alone_is_that_of_the_sample(samples):
         situations, questions = make_text(sample.scene.seed)
         assert [one.text for one in situations] == [one.text for one in sample.situations]
         assert tuple(questions) == sample.questions
+
+
+# The first 16 digits of the digest of each seed's walk and language. They change only together with GENERATOR_VERSION.
+PINNED_VERSION = 1
+PINNED = {7: "cd210c564a204449", 1_000_000: "a7a2c33aa6d04f83", 1_100_007: "b8a249b20f5ecc88"}
+
+
+def language_digest(seed):
+    scene = make_scene(seed)
+    walk = make_walk(scene, Renderer(scene), 32)
+    situations, questions = make_text(seed)
+    numbers = [np.round(values, 3).tolist() for values in (walk.position, walk.yaw, walk.pitch)]
+    numbers += [np.round(one.pose, 3).tolist() for one in situations]
+    texts = [one.text for one in situations] + [(one.text, one.answer, one.situation) for one in questions]
+    return hashlib.sha256(json.dumps([numbers, texts]).encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("seed", PINNED)
+def test_walks_and_words_of_a_seed_never_change_unnoticed(seed):
+    """Guards the training data: who changes a sample raises GENERATOR_VERSION and pins the new digests here."""
+    assert GENERATOR_VERSION == PINNED_VERSION
+    assert language_digest(seed) == PINNED[seed]
