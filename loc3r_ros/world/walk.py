@@ -50,7 +50,7 @@ CANDIDATES = 12
 
 
 class WalkError(Loc3RError):
-    """A scene without room to walk in."""
+    """A scene without room to walk in, or nothing to look at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +83,10 @@ def make_walk(scene: Scene, renderer: Renderer, frames: int) -> Walk:
         frames: number of poses.
 
     Raises:
-        WalkError: if the furniture leaves no room to stand in.
+        WalkError: if the furniture leaves no room to stand in, or there is none.
     """
+    if not scene.furniture:
+        raise WalkError(f"Scene {scene.seed} has nothing to look at: use another seed.")
     draw = Draw(scene.seed, "walk")
     space = free_space(scene, RADIUS + MARGIN, RESOLUTION)
     if not len(space.points):

@@ -16,7 +16,7 @@ def test_all_texts_are_of_the_vocabulary_and_it_is_small(samples):
     known = vocabulary()
     for text in texts_of(samples):
         assert set(words(text)) <= known, text
-    assert len(known) < 220
+    assert len(known) < 180
 
 
 def test_sentences_are_well_formed(samples):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -84,4 +86,10 @@ def test_a_scene_without_room_is_refused(monkeypatch):
     scene = make_scene(5)
     monkeypatch.setattr(walks, "RADIUS", 20.0)
     with pytest.raises(walks.WalkError, match="no place to stand"):
+        make_walk(scene, Renderer(scene), 8)
+
+
+def test_a_scene_without_furniture_is_refused():
+    scene = replace(make_scene(5), furniture=())
+    with pytest.raises(walks.WalkError, match="nothing to look at"):
         make_walk(scene, Renderer(scene), 8)
