@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from loc3r_ros.cli import main
 from loc3r_ros.world.blind import Asked, ask_many, format_scores, mean_relative_accuracy, score_blind
 from loc3r_ros.world.splits import FIRST_VALIDATION_SEED
 
@@ -58,3 +59,11 @@ def test_balanced_answers_cannot_be_guessed_from_words():
         score = scores[kind]
         error = 3 * math.sqrt(score.chance * (1 - score.chance) / score.tested)
         assert score.probe < score.chance + max(error, 0.06), (kind, score)
+
+
+def test_world_blind_prints_a_table(capsys):
+    assert main(["world", "blind", "--scenes", "6"]) == 0
+    said = capsys.readouterr()
+    assert "chance" in said.out
+    assert "\nis  " in said.out
+    assert "validation scenes" in said.err
