@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--random", metavar="SIZE", help="a model of this size (nano, 7b) with random weights instead")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make or to replace")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="of weights and cache")
+    parser.add_argument(
+        "--fixed-cache",
+        type=int,
+        metavar="KEYFRAMES",
+        help="give the cache fixed shapes with room for so many keyframes, for compilers that want them",
+    )
     parser.add_argument("--no-check", action="store_true", help="skip the comparison with the model")
 
 
@@ -32,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     from loc3r_ros.model.config import preset
 
     source = random_source(preset(arguments.random)) if arguments.random else load_source(arguments.checkpoint)
-    manifest = export_engines(source, arguments.out, arguments.precision, progress=lambda text: print(f"  {text}"))
+    manifest = export_engines(
+        source, arguments.out, arguments.precision, arguments.fixed_cache, progress=lambda text: print(f"  {text}")
+    )
     size = sum(file.size for file in manifest.files.values()) / 1e6
     if not arguments.no_check:
         error = check(reference_engines(source, arguments.precision), EngineSet.load(arguments.out))

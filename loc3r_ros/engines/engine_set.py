@@ -74,6 +74,20 @@ class EngineSet:
         head = read_arrays(folder / manifests.HEAD_FILE)
         return cls(manifest, backend, **graphs, embedding=embedding, head=head, folder=folder)
 
+    @property
+    def prefix_rows(self) -> int | None:
+        """Rows of the prefix's buffers, where the language graph's shapes are fixed; None where any number will do."""
+        return self._fixed("prefix")
+
+    @property
+    def suffix_rows(self) -> int | None:
+        """The same of the suffix."""
+        return self._fixed("suffix")
+
+    def _fixed(self, part: str) -> int | None:
+        rows = self.language.spec.inputs[f"{part}_{self.manifest.language.cache_names[0]}"].shape[0]
+        return rows if isinstance(rows, int) else None
+
 
 def read_arrays(path: Path) -> dict[str, Array]:
     """Return the arrays of an npz file.

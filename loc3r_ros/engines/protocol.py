@@ -61,7 +61,8 @@ class Engine(Protocol):
 
         Args:
             inputs: a value for every input.
-            into: buffers that receive the outputs they are named for; they must not overlap any input.
+            into: buffers that receive the outputs they are named for. They may be rows of an input's buffer that the
+                graph is told not to look at, never others.
 
         Returns:
             The outputs that `into` does not name, in host memory.

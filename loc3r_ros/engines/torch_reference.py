@@ -41,7 +41,7 @@ class TorchBuffer:
 
     def write(self, source: Array | Buffer) -> None:
         """See `Buffer`."""
-        self.tensor.copy_(source.tensor if isinstance(source, TorchBuffer) else torch.as_tensor(np.asarray(source)))
+        self.tensor.copy_(source.tensor if isinstance(source, TorchBuffer) else torch.tensor(np.asarray(source)))
 
     def read(self) -> Array:
         """See `Buffer`. bfloat16, which numpy lacks, comes as float32."""
@@ -72,7 +72,7 @@ class TorchEngine:
         if isinstance(value, TorchBuffer):
             return value.tensor
         dtype = getattr(torch, self.spec.inputs[name].dtype)
-        return torch.as_tensor(np.asarray(value)).to(self._device, dtype)
+        return torch.tensor(np.asarray(value), device=self._device).to(dtype)
 
 
 class TorchBackend:

@@ -20,7 +20,11 @@ from loc3r_ros.export.source import Source
 
 
 def export_engines(
-    source: Source, folder: Path, precision: str = "fp32", progress: Callable[[str], None] = lambda _: None
+    source: Source,
+    folder: Path,
+    precision: str = "fp32",
+    fixed_frames: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     """Write a folder of engines for onnxruntime. The model is converted to `precision` in place.
 
@@ -30,6 +34,8 @@ def export_engines(
         source: the model, on the CPU.
         folder: to make.
         precision: "fp32" or "fp16".
+        fixed_frames: keyframes for which the cache's shapes are fixed; None leaves them variable, which is faster here
+            but not for every compiler.
         progress: is told what is being written.
 
     Raises:
@@ -39,7 +45,7 @@ def export_engines(
         raise ConfigError(f"Engines for onnxruntime are fp32 or fp16, not {precision!r}.")
     if folder.exists() and any(folder.iterdir()) and not (folder / FILE_NAME).exists():
         raise ConfigError(f"{folder} holds something else than engines: choose another folder.")
-    manifest = source.manifest("onnxruntime", precision)
+    manifest = source.manifest("onnxruntime", precision, fixed_frames)
     source.convert(precision)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:

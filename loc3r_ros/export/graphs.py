@@ -86,7 +86,16 @@ class VisionGraph(nn.Module):
 class LanguageGraph(nn.Module):
     """New tokens on a cached past, and the heads at the rows where they are wanted."""
 
-    INPUTS = ("embeddings", "start", "layout_rows", "position_rows", "orientation_rows", "logit_rows")
+    INPUTS = (
+        "embeddings",
+        "start",
+        "prefix_length",
+        "suffix_length",
+        "layout_rows",
+        "position_rows",
+        "orientation_rows",
+        "logit_rows",
+    )
     OUTPUTS = ("layout", "position", "orientation", "logits")
 
     def __init__(self, model: Loc3R) -> None:
@@ -99,6 +108,8 @@ class LanguageGraph(nn.Module):
         self,
         embeddings: Tensor,
         start: Tensor,
+        prefix_length: Tensor,
+        suffix_length: Tensor,
         layout_rows: Tensor,
         position_rows: Tensor,
         orientation_rows: Tensor,
@@ -110,25 +121,26 @@ class LanguageGraph(nn.Module):
         Args:
             embeddings: (T, width) new tokens.
             start: (1,) int64 position id of the first of them.
+            prefix_length: (1,) int64 rows of the prefix that count; what lies behind them is never seen, so that a
+                compiler that wants fixed shapes may be given whole buffers.
+            suffix_length: (1,) the same of the suffix.
             layout_rows: (A,) int64 rows of `embeddings` that are patches.
             position_rows: (B,) rows of `<Pos>`.
             orientation_rows: (C,) rows of `<Ori>`.
             logit_rows: (D,) rows whose next token is asked for.
             caches: for each layer prefix keys and values (P, kv_heads, head_dim), then for each layer suffix keys and
-                values (Q, kv_heads, head_dim); P >= 1.
+                values (Q, kv_heads, head_dim). P is at least 1: onnxruntime's CPU kernels crash on an empty inner
+                dimension, and the prompt's fixed beginning is always there.
 
         Returns:
             layout (A, 4) and position (B, 4): x, y, log variances; orientation (C, bins) logits; logits (D, vocab);
             all float32. Then for each layer keys and values of the new tokens (T, kv_heads, head_dim).
         """
-        config, dtype = self.config, embeddings.dtype
-        length, suffix_length = embeddings.shape[0], caches[-1].shape[0]
-        rows = torch.arange(length, device=embeddings.device)
-        rotation = rotary((start + rows)[None], config.head_dim, config.rope_theta, dtype)
-        columns = torch.arange(suffix_length + length, device=embeddings.device)
-        hidden = columns[None, :] > suffix_length + rows[:, None]
-        blocked = torch.zeros(1, device=embeddings.device).masked_fill(hidden, torch.finfo(torch.float32).min)
+        config = self.config
+        rows = torch.arange(embeddings.shape[0], device=embeddings.device)
+        rotation = rotary((start + rows)[None], config.head_dim, config.rope_theta, embeddings.dtype)
         prefix, suffix = caches[: 2 * config.layers], caches[2 * config.layers :]
+        blocked = (blocked_prefix(prefix[0], prefix_length), blocked_locals(rows, suffix[0], suffix_length))
         states, new = embeddings, []
         for index, layer in enumerate(self.language.layers):
             assert isinstance(layer, Qwen2DecoderLayer)
@@ -149,6 +161,25 @@ class LanguageGraph(nn.Module):
         )
 
 
+def blocked_prefix(prefix: Tensor, length: Tensor) -> Tensor:
+    """Return (P,) float32 to add to the logits of the prefix, whose first `length` rows are seen."""
+    columns = torch.arange(prefix.shape[0], device=prefix.device)
+    return smallest_where(columns >= length)
+
+
+def blocked_locals(rows: Tensor, suffix: Tensor, length: Tensor) -> Tensor:
+    """Return (T, Q + T) float32 to add to the logits of suffix and new tokens, which see one another causally."""
+    columns = torch.arange(suffix.shape[0], device=rows.device)
+    old = (columns >= length).expand(rows.shape[0], suffix.shape[0])
+    new = rows[None, :] > rows[:, None]
+    return smallest_where(torch.cat((old, new), dim=1))
+
+
+def smallest_where(mask: Tensor) -> Tensor:
+    """Return the smallest float32 where `mask` is true, else 0."""
+    return torch.zeros(1, device=mask.device).masked_fill(mask, torch.finfo(torch.float32).min)
+
+
 def packed(gaussian: Gaussian) -> Tensor:
     """Return (..., 4): mean x, y and log variances."""
     return torch.cat((gaussian.mean, gaussian.log_variance), dim=-1)
@@ -159,7 +190,7 @@ def attend(
     config: LanguageConfig,
     states: Tensor,
     rotation: tuple[Tensor, Tensor],
-    blocked: Tensor,
+    blocked: tuple[Tensor, Tensor],
     prefix: tuple[Tensor, ...],
     suffix: tuple[Tensor, ...],
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,7 +201,7 @@ def attend(
         config: sizes.
         states: (T, width) normalised hidden states.
         rotation: cosine and sine, (1, T, head_dim).
-        blocked: (T, Q + T) float32 to add to the logits of suffix and new tokens.
+        blocked: to add to the logits: (P,) for the prefix, (T, Q + T) for suffix and new tokens; float32.
         prefix: keys and values (P, kv_heads, head_dim).
         suffix: keys and values (Q, kv_heads, head_dim).
 
@@ -185,8 +216,8 @@ def attend(
     queries = queries.view(length, config.kv_heads, groups, config.head_dim).permute(1, 2, 0, 3)
     queries = queries.reshape(config.kv_heads, groups * length, config.head_dim)
     local_keys, local_values = torch.cat((suffix[0], keys)), torch.cat((suffix[1], values))
-    far = (queries @ prefix[0].permute(1, 2, 0)).float()
-    near = (queries @ local_keys.permute(1, 2, 0)).float() + blocked.repeat(groups, 1)
+    far = (queries @ prefix[0].permute(1, 2, 0)).float() + blocked[0]
+    near = (queries @ local_keys.permute(1, 2, 0)).float() + blocked[1].repeat(groups, 1)
     weights = F.softmax(torch.cat((far, near), dim=-1), dim=-1).to(states.dtype)
     split = prefix[0].shape[0]
     mixed = weights[..., :split] @ prefix[1].permute(1, 0, 2) + weights[..., split:] @ local_values.permute(1, 0, 2)

@@ -16,7 +16,15 @@ from loc3r_ros.engines import Manifest
 from loc3r_ros.engines.manifest import Calibration
 from loc3r_ros.errors import ConfigError
 from loc3r_ros.export.graphs import LanguageGraph, PosePriorGraph, VisionGraph
-from loc3r_ros.export.specs import DTYPES, dimensions, graph_specs, language_spec, pose_prior_spec, video_spec
+from loc3r_ros.export.specs import (
+    DTYPES,
+    dimensions,
+    fixed_cache,
+    graph_specs,
+    language_spec,
+    pose_prior_spec,
+    video_spec,
+)
 from loc3r_ros.model.checkpoint import load_model, load_pose_prior
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R
@@ -71,16 +79,17 @@ class Source:
             "language": LanguageGraph(self.model),
         }
 
-    def manifest(self, backend: str, precision: str) -> Manifest:
-        """Return the description of the engines, without their files."""
+    def manifest(self, backend: str, precision: str, fixed_frames: int | None = None) -> Manifest:
+        """Return the description of the engines, without their files; see `export_engines`."""
         config, head = self.model.config, len(self.head_ids)
+        fixed = {} if fixed_frames is None else fixed_cache(config, head, fixed_frames)
         return Manifest(
             name=config.name,
             backend=backend,
             precision=precision,
             model=hash_weights(self.model, self.prior),
-            dimensions=dimensions(config, head),
-            graphs=graph_specs(config, precision),
+            dimensions={name: sizes for name, sizes in dimensions(config, head).items() if name not in fixed},
+            graphs=graph_specs(config, precision, fixed),
             video=video_spec(config),
             pose_prior=pose_prior_spec(config),
             language=language_spec(config, precision, head),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from loc3r_ros.engines.manifest import GraphSpec, LanguageSpec, PosePriorSpec, TensorSpec, VideoSpec
 from loc3r_ros.export.graphs import LanguageGraph, PosePriorGraph, VisionGraph
 from loc3r_ros.model.config import Loc3RConfig
@@ -74,14 +76,42 @@ def dimensions(config: Loc3RConfig, head_tokens: int) -> dict[str, tuple[int, in
     }
 
 
-def graph_specs(config: Loc3RConfig, precision: str) -> dict[str, GraphSpec]:
-    """Return the description of every graph, files named `<graph>.onnx`."""
+def graph_specs(config: Loc3RConfig, precision: str, fixed: Mapping[str, int]) -> dict[str, GraphSpec]:
+    """Return the description of every graph, files named `<graph>.onnx`.
+
+    Args:
+        config: of the model.
+        precision: "fp32", "fp16" or "bf16".
+        fixed: variable sizes that get a fixed value instead; see `fixed_cache`.
+    """
     dtype = DTYPES[precision]
-    return {
+    specs = {
         "pose_prior": _pose_prior(config, dtype),
         "vision": _vision(config, dtype),
         "language": _language(config, dtype),
     }
+    return {name: _with_fixed(spec, fixed) for name, spec in specs.items()}
+
+
+def fixed_cache(config: Loc3RConfig, head_tokens: int, frames: int) -> dict[str, int]:
+    """Return fixed sizes of both parts of the cache, for compilers that are faster with them.
+
+    Args:
+        config: of the model.
+        head_tokens: length of the prompt before the video.
+        frames: keyframes that fit, the slack of an eviction block included.
+    """
+    return {"prefix": head_tokens + frames * config.layout.tokens_per_frame, "suffix": LONGEST_TEXT}
+
+
+def _with_fixed(spec: GraphSpec, fixed: Mapping[str, int]) -> GraphSpec:
+    def tensors(specs: dict[str, TensorSpec]) -> dict[str, TensorSpec]:
+        return {
+            name: TensorSpec(tensor.dtype, tuple(n if isinstance(n, int) else fixed.get(n, n) for n in tensor.shape))
+            for name, tensor in specs.items()
+        }
+
+    return GraphSpec(spec.file, tensors(spec.inputs), tensors(spec.outputs))
 
 
 def _pose_prior(config: Loc3RConfig, dtype: str) -> GraphSpec:
@@ -120,7 +150,7 @@ def _language(config: Loc3RConfig, dtype: str) -> GraphSpec:
             LanguageGraph.INPUTS,
             (
                 TensorSpec(dtype, ("tokens", language.hidden_size)),
-                TensorSpec("int64", (1,)),
+                *[TensorSpec("int64", (1,))] * 3,
                 *(TensorSpec("int64", (name,)) for name in rows),
             ),
             strict=True,

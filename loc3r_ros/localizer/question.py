@@ -41,7 +41,7 @@ class Question:
         self._snapshot = snapshot
         self._answer_tokens = answer_tokens
         capacity = len(prompt.ids) + answer_tokens
-        self._suffix = Cache(engines.backend, engines.manifest.language, capacity)
+        self._suffix = Cache(engines.backend, engines.manifest.language, capacity, engines.suffix_rows)
         last = [len(prompt.ids) - 1] if answer_tokens else []
         heads = self._run(prompt.ids, position_rows=[prompt.position], orientation_rows=[prompt.orientation], last=last)
         self.position, self.orientation = heads.position[0], heads.orientation[0]
@@ -59,7 +59,11 @@ class Question:
             generated.append(token)
             yield Token(token, probability(logits, token))
             if count < self._answer_tokens:
-                self._logits = self._run(np.array([token]), last=[0]).logits
+                self.push(token)
+
+    def push(self, token: int) -> None:
+        """Append one token, whatever it is; what follows it is asked for next."""
+        self._logits = self._run(np.array([token]), last=[0]).logits
 
     def _run(
         self,

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from loc3r_ros.engines.manifest import LanguageSpec
-from loc3r_ros.engines.protocol import Array, Backend, Buffer
+from loc3r_ros.engines.protocol import Array, Backend, Buffer, Value
+from loc3r_ros.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,16 @@ class CacheView:
     buffers: Mapping[str, Buffer]
     length: int
 
-    def inputs(self, part: str) -> dict[str, Buffer]:
-        """Return the view as inputs of the language graph; `part` is "prefix" or "suffix"."""
-        return {f"{part}_{name}": buffer.rows(0, self.length) for name, buffer in self.buffers.items()}
+    def inputs(self, part: str, rows: int | None) -> dict[str, Value]:
+        """Return the view as inputs of the language graph.
+
+        Args:
+            part: "prefix" or "suffix".
+            rows: as many rows as the graph wants of it, or None where it takes what there are.
+        """
+        count = self.length if rows is None else rows
+        views: dict[str, Value] = {f"{part}_{name}": buffer.rows(0, count) for name, buffer in self.buffers.items()}
+        return views | {f"{part}_length": np.array([self.length])}
 
     def read(self) -> dict[str, Array]:
         """Return a copy of the rows in host memory, by name."""
@@ -37,9 +47,24 @@ class CacheView:
 class Cache:
     """A cache that rows are appended to, by one thread."""
 
-    def __init__(self, backend: Backend, spec: LanguageSpec, capacity: int) -> None:
-        """Allocate `capacity` rows."""
-        shape = (capacity, spec.kv_heads, spec.head_dim)
+    def __init__(self, backend: Backend, spec: LanguageSpec, capacity: int, rows: int | None = None) -> None:
+        """Allocate.
+
+        Args:
+            backend: that of the language engine.
+            spec: sizes of the cache.
+            capacity: rows that will be used, at most.
+            rows: rows to allocate, where the graph wants a fixed number.
+
+        Raises:
+            ConfigError: the graph's fixed number is smaller than the capacity.
+        """
+        if rows is not None and capacity > rows:
+            raise ConfigError(
+                f"These engines were exported for {rows} cached tokens, and {capacity} are needed: keep fewer "
+                f"keyframes, or export engines with more."
+            )
+        shape = (capacity if rows is None else rows, spec.kv_heads, spec.head_dim)
         self._buffers = {name: backend.allocate(shape, spec.cache_dtype) for name in spec.cache_names}
         self.capacity = capacity
         self.length = 0

@@ -68,8 +68,8 @@ def append_tokens(
         "embeddings": embeddings,
         "start": np.array([start]),
         **{name: np.asarray(indices, dtype=np.int64) for name, indices in rows.items()},
-        **prefix.inputs("prefix"),
-        **suffix.inputs("suffix"),
+        **prefix.inputs("prefix", engines.prefix_rows),
+        **suffix.inputs("suffix", engines.suffix_rows),
     }
     outputs = engines.language.run(inputs, into=into.tail(len(embeddings)))
     into.advance(len(embeddings))

@@ -44,10 +44,15 @@ class FrameSequence:
         self._anchor_t_first = anchor_t_first
         self._anchor_t_world: FloatArray | None = None
         self._patches = patch_rows(engines)
-        self._cache = Cache(engines.backend, manifest.language, manifest.language.head_tokens + frames * self._tokens)
-        self._no_suffix = Cache(engines.backend, manifest.language, 0).view()
+        self._cache = self._new_cache()
+        self._no_suffix = Cache(engines.backend, manifest.language, 0, engines.suffix_rows).view()
         self._cache.append(engines.head)
         self.snapshot = Snapshot(self._cache.view(), self._cache.length, (), anchor_id)
+
+    def _new_cache(self) -> Cache:
+        engines, spec = self._engines, self._engines.manifest.language
+        capacity = spec.head_tokens + self.frames * self._tokens
+        return Cache(engines.backend, spec, capacity, engines.prefix_rows)
 
     @property
     def has_room(self) -> bool:
@@ -113,7 +118,7 @@ class FrameSequence:
 
     def restore(self, saved: SavedMemory) -> None:
         """Hold a saved sequence instead; ValueError where its arrays do not fit."""
-        self._cache = Cache(self._engines.backend, self._engines.manifest.language, self._cache.capacity)
+        self._cache = self._new_cache()
         self._cache.append(saved.cache)
         self.tracker.restore(saved.prior_state, saved.prior_count)
         self._anchor_t_world = saved.anchor_t_world
@@ -127,7 +132,7 @@ class FrameSequence:
         before, head = self.snapshot, self._engines.manifest.language.head_tokens
         kept = [n for n, entry in enumerate(before.entries) if entry.record.index not in indices]
         spans = [(0, head), *((head + n * self._tokens, head + (n + 1) * self._tokens) for n in kept)]
-        cache = Cache(self._engines.backend, self._engines.manifest.language, self._cache.capacity)
+        cache = self._new_cache()
         cache.append_rows(before.cache, spans)
         self._cache = cache
         entries = tuple(before.entries[n] for n in kept)

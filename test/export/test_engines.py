@@ -10,10 +10,13 @@ from loc3r_ros.cli import main
 from loc3r_ros.engines import EngineSet, Manifest
 from loc3r_ros.errors import ConfigError, EngineError
 from loc3r_ros.export import folder as folders
+from loc3r_ros.export import parity
 from loc3r_ros.export.folder import export_engines
 from loc3r_ros.export.parity import check, compare, difference
 from loc3r_ros.export.reference import reference_engines
 from loc3r_ros.export.source import Source, load_source, random_source
+from loc3r_ros.keyframes import KeyframeBuffer, MotionPolicy
+from loc3r_ros.localizer import Localizer
 from loc3r_ros.model.checkpoint import save_model, save_pose_prior
 from loc3r_ros.model.config import preset
 from loc3r_ros.prompt.training import train_tokenizer
@@ -107,3 +110,34 @@ def test_the_command_exports_a_checkpoint(tmp_path, capsys):
 def test_the_command_says_what_is_wrong(tmp_path, capsys):
     assert main(["export", str(tmp_path / "nothing"), "--out", str(tmp_path / "engines")]) == 1
     assert "nothing" in capsys.readouterr().err
+
+
+def test_fixed_shapes_say_the_same(engine_folder, tmp_path, monkeypatch):
+    """The whole buffer goes in, whatever it holds behind what counts, and the localizer need not know."""
+    source = random_source(preset("tiny"))
+    assert main(["export", "--random", "tiny", "--out", str(tmp_path / "e"), "--fixed-cache", "18", "--no-check"]) == 0
+    engines = EngineSet.load(tmp_path / "e", threads=1)
+    shape = engines.language.spec.inputs["prefix_key.0"].shape
+    assert shape[0] == engines.prefix_rows == len(source.head_ids) + 18 * engines.manifest.video.tokens
+    assert not {"prefix", "suffix"} & set(engines.manifest.dimensions)
+    lengths = [run for run in parity.LENGTHS if run[1] <= engines.prefix_rows]
+    assert len(lengths) >= 4
+    monkeypatch.setattr(parity, "LENGTHS", lengths)
+    assert check(reference_engines(source), engines) < 1e-4
+    answers = []
+    for folder in (tmp_path / "e", engine_folder("tiny")):
+        keyframes = KeyframeBuffer(4, MotionPolicy(0.0, 0.0), eviction_block=2)
+        localizer = Localizer.load(folder, threads=1, keyframes=keyframes, answer_tokens=6)
+        for number in range(6):
+            picture = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            localizer.observe(picture, number * 10**9)
+            assert localizer.settle(60)
+        answers.append((localizer.locate("Here.").pose, localizer.ask("What?").text))
+    np.testing.assert_allclose(answers[0][0], answers[1][0], atol=1e-4)
+    assert answers[0][1] == answers[1][1]
+
+
+def test_fixed_shapes_that_are_too_small_are_refused(tmp_path):
+    export_engines(random_source(preset("tiny")), tmp_path / "e", fixed_frames=3)
+    with pytest.raises(ConfigError, match="exported for"):
+        Localizer.load(tmp_path / "e", threads=1)

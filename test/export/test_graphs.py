@@ -30,9 +30,15 @@ def split_cache(cache, *lengths):
     return [list(part) for part in zip(*(torch.split(tensor, lengths) for tensor in flat), strict=True)]
 
 
+def padded(tensor, count):
+    """Append rows that nobody may see."""
+    return torch.cat([tensor, torch.full((count, *tensor.shape[1:]), 1e3)])
+
+
+@pytest.mark.parametrize("padding", [0, 11])
 @pytest.mark.parametrize("lengths", [(14, 0, 5), (9, 4, 1), (1, 1, 30), (40, 12, 7)])
 @torch.inference_mode()
-def test_language_on_a_cut_cache_equals_the_whole_sequence(source, lengths):
+def test_language_on_a_cut_cache_equals_the_whole_sequence(source, lengths, padding):
     model, language = source.model, source.model.language
     torch.manual_seed(sum(lengths))
     embeddings = torch.randn(1, sum(lengths), model.config.language.hidden_size)
@@ -42,7 +48,15 @@ def test_language_on_a_cut_cache_equals_the_whole_sequence(source, lengths):
     last = lengths[2] - 1
     graph = LanguageGraph(model)
     outputs = graph(
-        embeddings[0, start:], rows(start), rows(0), rows(last), rows(last), rows(0, last), *prefix, *suffix
+        embeddings[0, start:],
+        rows(start),
+        rows(lengths[0]),
+        rows(lengths[1]),
+        rows(0),
+        rows(last),
+        rows(last),
+        rows(0, last),
+        *(padded(tensor, padding) for tensor in (*prefix, *suffix)),
     )
     layout, position, orientation, logits, *found = outputs
     gaussian = model.heads.layout_of(hidden[0, start : start + 1])
@@ -59,7 +73,7 @@ def test_nothing_is_computed_for_rows_that_nobody_asked_for(source):
     graph, config = LanguageGraph(source.model), source.model.config.language
     cache = [torch.randn(3, config.kv_heads, config.head_dim) for _ in range(4 * config.layers)]
     layout, position, orientation, logits, *_ = graph(
-        torch.randn(2, config.hidden_size), rows(6), rows(), rows(), rows(), rows(), *cache
+        torch.randn(2, config.hidden_size), rows(6), rows(3), rows(3), rows(), rows(), rows(), rows(), *cache
     )
     assert [len(output) for output in (layout, position, orientation, logits)] == [0, 0, 0, 0]
 
