@@ -250,7 +250,7 @@ class Loc3RConfig:
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise ConfigError(f"The model's config is not JSON: {error}.") from error
-        return _build(cls, values, "config")
+        return build(cls, values, "config")
 
     def save(self, path: Path) -> None:
         """Write the config to a file."""
@@ -279,8 +279,12 @@ def preset(name: str) -> Loc3RConfig:
 T = TypeVar("T")
 
 
-def _build(kind: type[T], values: Any, where: str) -> T:
-    """Build a dataclass from JSON values, checking names and types on the way."""
+def build(kind: type[T], values: Any, where: str) -> T:
+    """Build a dataclass from JSON or YAML values, checking names and types on the way.
+
+    Raises:
+        ConfigError: where a field is unknown or has a wrong type or value; `where` names the place.
+    """
     require(isinstance(values, Mapping), f"{where} must be an object, not {values!r}.")
     hints = get_type_hints(kind)
     unknown = sorted(set(values) - {item.name for item in fields(kind)})  # type: ignore[arg-type]
@@ -290,12 +294,12 @@ def _build(kind: type[T], values: Any, where: str) -> T:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
-        return _build(hint, value, where)  # type: ignore[arg-type]
+        return build(hint, value, where)  # type: ignore[arg-type]
     if get_origin(hint) is Literal:
         return value  # checked by the dataclass itself
     if get_origin(hint) is tuple:
         require(isinstance(value, list | tuple), f"{where} must be a list, not {value!r}.")
-        return tuple(_value(int, item, where) for item in value)
+        return tuple(_value(get_args(hint)[0], item, where) for item in value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if hint is float and is_number:
         return float(value)

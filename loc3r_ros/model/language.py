@@ -74,7 +74,8 @@ class LanguageModel(nn.Module):
             embeddings: (B, T, hidden_size).
             past: the cache of the P tokens before them.
             positions: (B, T) or (1, T) position ids; P .. P + T - 1 where None.
-            seen: (B, P + T) bool, False for tokens that nobody may attend to; all are seen where None.
+            seen: (B, P + T) bool, False for tokens that nobody may attend to, or (B, T, P + T) bool, which of them each
+                new token may attend to; all are seen where None.
 
         Returns:
             Hidden states (B, T, hidden_size) after the last norm, and the cache of all P + T tokens.
@@ -134,7 +135,8 @@ def attention_mask(length: int, start: int, seen: Tensor | None, device: torch.d
     causal = (keys <= queries)[None, None]
     if seen is None:
         return causal
-    return causal & (seen[:, None, None, :] | (keys == queries)[None, None])
+    seen = seen[:, None, :] if seen.dim() == 2 else seen
+    return causal & (seen[:, None] | (keys == queries)[None, None])
 
 
 def generate(

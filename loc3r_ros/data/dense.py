@@ -1,0 +1,105 @@
+"""Dense truth for the vision tower: what each part of a picture shows, how far away and how it is turned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loc3r_ros.data.videos import Video
+from loc3r_ros.geometry import Array
+from loc3r_ros.world.furniture import CATEGORIES
+from loc3r_ros.world.materials import COLOURS
+from loc3r_ros.world.scene import Scene, Surface
+
+SURFACES = (Surface.FLOOR, Surface.CEILING, Surface.WALL)
+CLASSES = (*CATEGORIES, *(surface.name.lower() for surface in SURFACES))
+"""What a cell can show, furniture first."""
+COLOUR_NAMES = tuple(COLOURS)
+UNKNOWN = -100
+"""Class or colour of a cell that teaches nothing: nothing was hit, or it is no furniture and language has no colour."""
+MAX_STEP = 0.05
+"""Largest relative change of depth between neighbours across which a normal still is one."""
+
+
+@dataclass(frozen=True)
+class DenseTargets:
+    """The truth at the middle of each of R x R cells of N pictures.
+
+    Attributes:
+        category: (N, R, R) int64 index into CLASSES, or UNKNOWN.
+        colour: (N, R, R) int64 index into COLOUR_NAMES, or UNKNOWN.
+        depth: (N, R, R) float32 metres along the optical axis; 0 where unknown.
+        normal: (N, R, R, 3) float32 unit vectors towards the camera, in its optical axes; 0 where unknown.
+    """
+
+    category: NDArray[np.int64]
+    colour: NDArray[np.int64]
+    depth: NDArray[np.float32]
+    normal: NDArray[np.float32]
+
+
+def dense_targets(video: Video, cells: int, cell_pixels: float) -> DenseTargets:
+    """Return the truth at the middle of cells that begin at the top left corner.
+
+    Args:
+        video: what to look at.
+        cells: R, cells along a side.
+        cell_pixels: side of a cell; what lies beyond R cells is left out.
+    """
+    at = ((np.arange(cells) + 0.5) * cell_pixels).astype(np.intp)
+    pick = np.ix_(np.arange(len(video.rgb)), at, at)
+    shown = video.frames.segmentation[pick]
+    return DenseTargets(
+        category=lookup(class_table(video.scene), shown),
+        colour=lookup(colour_table(video.scene), shown),
+        depth=video.frames.depth[pick],
+        normal=normals(video.frames.depth, video.camera_matrix)[pick],
+    )
+
+
+def class_table(scene: Scene) -> dict[int, int]:
+    """Return code of the segmentation -> index into CLASSES."""
+    table = {int(code): CLASSES.index(code.name.lower()) for code in SURFACES}
+    return table | {item.id: CLASSES.index(item.category) for item in scene.furniture}
+
+
+def colour_table(scene: Scene) -> dict[int, int]:
+    """Return code of the segmentation -> index into COLOUR_NAMES, for furniture."""
+    return {item.id: COLOUR_NAMES.index(item.colour) for item in scene.furniture}
+
+
+def lookup(table: dict[int, int], codes: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Return the entries of a table, UNKNOWN for codes that it lacks."""
+    lowest = min(Surface)
+    entries = np.full(max([*table, 0]) - lowest + 1, UNKNOWN, np.int64)
+    for code, entry in table.items():
+        entries[code - lowest] = entry
+    return entries[codes - int(lowest)]
+
+
+def normals(depth: NDArray[np.float32], camera_matrix: Array) -> NDArray[np.float32]:
+    """Return (N, H, W, 3) unit normals towards the camera; 0 at depth edges, at the border and without depth."""
+    height, width = depth.shape[1:]
+    v, u = np.mgrid[:height, :width].astype(np.float32)
+    focal, (cx, cy) = np.float32(camera_matrix[0, 0]), camera_matrix[:2, 2].astype(np.float32)
+    points = np.stack([(u - cx) / focal * depth, (v - cy) / focal * depth, depth], axis=-1)
+    across = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
+    down = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+    normal = np.cross(down, across)
+    middle = depth[:, 1:-1, 1:-1]
+    step = np.maximum(np.abs(across[..., 2]), np.abs(down[..., 2]))
+    length = np.linalg.norm(normal, axis=-1)
+    smooth = (middle > 0) & (length > 0) & (_second_difference(depth) < MAX_STEP * middle) & (step < middle)
+    unit = np.where(smooth[..., None], normal / np.maximum(length, 1e-12)[..., None], 0.0)
+    facing = np.where((unit * points[:, 1:-1, 1:-1]).sum(-1, keepdims=True) > 0, -unit, unit)
+    return np.pad(facing, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(np.float32)
+
+
+def _second_difference(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (N, H - 2, W - 2) how far the depth is from that of a slope: small inside a surface, large at edges."""
+    middle = 2 * depth[:, 1:-1, 1:-1]
+    across = np.abs(depth[:, 1:-1, 2:] + depth[:, 1:-1, :-2] - middle)
+    down = np.abs(depth[:, 2:, 1:-1] + depth[:, :-2, 1:-1] - middle)
+    return np.maximum(across, down)
