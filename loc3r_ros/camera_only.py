@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-
 from loc3r_ros.errors import NotReadyError
 from loc3r_ros.interface import FloatArray, ImageArray, Keyframe, Layout, Place, Reply
 from loc3r_ros.keyframes import KeyframeBuffer
@@ -75,7 +73,7 @@ def preview(image: ImageArray) -> ImageArray:
     A view would keep the whole message alive: 2.8 MB for each keyframe at 720p.
     """
     step = -(-max(image.shape[:2]) // PREVIEW_SIDE)
-    return np.ascontiguousarray(image[::step, ::step])
+    return image[::step, ::step].copy()
 
 
 def _refuse() -> NoReturn:

@@ -79,10 +79,10 @@ def process_memory() -> dict[str, str]:
         resident = int(statm.read().split()[1]) * page
     with open("/proc/meminfo", encoding="ascii") as meminfo:
         available = next((int(line.split()[1]) for line in meminfo if line.startswith("MemAvailable")), 0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = max(resident, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)  # the kernel counts lazily
     return {
         "memory resident [MB]": f"{resident / 1e6:.0f}",
-        "memory peak [MB]": f"{peak * 1024 / 1e6:.0f}",
+        "memory peak [MB]": f"{peak / 1e6:.0f}",
         "memory available [MB]": f"{available * 1024 / 1e6:.0f}",
     }
 

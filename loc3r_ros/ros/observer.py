@@ -16,7 +16,7 @@ from loc3r_ros.ros.parameters import Parameters
 from loc3r_ros.ros.transforms import TransformError, TransformListener
 
 ODOMETRY_PATIENCE = 2.0
-"""s. So long after the first frame, frames without odometry are left out: TF may still be on its way."""
+"""s. So long after the first frame, frames without odometry are left out until one has it: TF may be on its way."""
 FARTHEST_AHEAD = 60_000_000_000
 """ns. A stamp further ahead of the node's clock is no stamp, or one of the two clocks is wrong."""
 
@@ -98,6 +98,7 @@ class Observer:
             if self._is_patient():
                 return None
             self._warn(odometry.missing)
+        self._patience_ends = 0.0
         self._newest = stamp
         with self._stages.time("observe"):
             keyframe = localizer.observe(image, stamp, odometry.odom_t_camera)

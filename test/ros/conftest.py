@@ -19,7 +19,7 @@ def probe():
 
 
 @pytest.fixture
-def start_node(request):
+def start_node():
     """Start nodes that end with the test; `start_node(parameters={...}, remap={...}, namespace="")`."""
     from harness import NodeProcess
 
@@ -30,5 +30,5 @@ def start_node(request):
         return nodes[-1]
 
     yield start
-    for node in nodes:
-        node.kill()
+    codes = [node.stop() for node in nodes if node.process.poll() is None]
+    assert not any(codes), "a node did not end well"
