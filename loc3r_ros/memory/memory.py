@@ -232,7 +232,6 @@ class Memory:
             self._sequence.drop(indices)
         elif not self.is_rebuilding:  # one under way learns of it when it has caught up
             self._rebuild = threading.Thread(target=self._run_rebuild, args=(self._epoch,), name="loc3r-rebuild")
-            self._rebuild.daemon = True
             self._rebuild.start()
 
     def _run_rebuild(self, epoch: int) -> None:
@@ -253,7 +252,7 @@ class Memory:
         sequence = FrameSequence(self._engines, self._frames, self._sequence.anchor_id + 1, new_t_first)
         while True:
             with self._lock:
-                if epoch != self._epoch:
+                if epoch != self._epoch or not threading.main_thread().is_alive():  # reset, or the program ends
                     return True
                 held, done = tuple(self._held.values()), sequence.snapshot.entries
                 newest = done[-1].record.index if done else -1
@@ -277,6 +276,7 @@ class Memory:
                 if keyframe.reference == "anchor"
                 else keyframe
                 for keyframe in self._buffer.keyframes
+                if keyframe.index in self._held  # one whose engines failed is in the buffer alone
             )
         where = self._whereabouts
         if where is not None:

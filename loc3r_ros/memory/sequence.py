@@ -8,6 +8,7 @@ import numpy as np
 
 from loc3r_ros import geometry
 from loc3r_ros.engines import EngineSet
+from loc3r_ros.engines.protocol import Array
 from loc3r_ros.interface import FloatArray, ImageArray
 from loc3r_ros.memory.cache import Cache
 from loc3r_ros.memory.language import append_tokens
@@ -89,12 +90,13 @@ class FrameSequence:
 
     def append(self, record: Record, sighting: Sighting, anchor_t_camera: FloatArray) -> None:
         """Remember the frame that was looked at last. In a full cache only the pose prior learns from it."""
-        self.tracker.learn()
+        if self.has_room:
+            self._append_tokens(record, np.concatenate([sighting.camera_token, record.tokens]), anchor_t_camera)
+        self.tracker.learn()  # last: an engine that fails leaves everything as it was
         if self._anchor_t_world is None:
             self._anchor_t_world = anchor_t_camera @ geometry.invert(sighting.world_t_camera)
-        if not self.has_room:
-            return
-        embeddings = np.concatenate([sighting.camera_token, record.tokens])
+
+    def _append_tokens(self, record: Record, embeddings: Array, anchor_t_camera: FloatArray) -> None:
         before = self.snapshot
         heads = append_tokens(
             self._engines,

@@ -1,5 +1,8 @@
 """What happens when the memory is full, and what can go wrong meanwhile."""
 
+import subprocess
+import sys
+import textwrap
 import threading
 
 import numpy as np
@@ -215,6 +218,68 @@ def test_a_late_frame_is_counted_and_nothing_else(film):
     assert memory.whereabouts == before.whereabouts
     assert memory._buffer.counts.offered == 5 and memory._buffer.counts.kept == 2
     assert memory.capture().prior_count == before.prior_count
+
+
+class Failing:
+    """An engine that fails when it is told to."""
+
+    def __init__(self, engine):
+        self.engine, self.spec, self.fails = engine, engine.spec, False
+
+    def run(self, inputs, into=None):
+        if self.fails:
+            raise EngineError("out of memory")
+        return self.engine.run(inputs, into)
+
+
+@pytest.mark.parametrize("name", ["pose_prior", "vision", "language"])
+def test_an_engine_that_fails_costs_its_frame_and_no_more(film, name):
+    failing = Failing(getattr(film.engines, name))
+    memory = Memory(EngineSet(**(vars(film.engines) | {name: failing})), film.memory()._buffer)
+    for number in range(3):
+        memory.observe(film.frame(number))
+    before = memory.capture()
+    failing.fails = True
+    with pytest.raises(EngineError, match="out of memory"):
+        memory.observe(film.frame(3))
+    failing.fails = False
+    assert memory.capture().prior_count == before.prior_count == 3
+    np.testing.assert_array_equal(memory.capture().cache["key.0"], before.cache["key.0"])
+    for number in range(4, 9):
+        memory.observe(film.frame(number))
+        assert memory.settle(60)
+    assert numbers(memory.snapshot) == [keyframe.index for keyframe in memory.keyframes]
+    fresh = film.memory()
+    for entry in memory.snapshot.entries:
+        fresh.observe(film.frame(entry.record.stamp // SECOND))
+    assert_same_state(memory, fresh)
+
+
+def test_a_program_that_ends_does_not_wait_for_a_rebuild(engine_folder):
+    program = """
+        import atexit, sys, threading, time
+        import numpy as np
+        from loc3r_ros.keyframes import KeyframeBuffer, MotionPolicy
+        from loc3r_ros.localizer import Localizer
+        keyframes = KeyframeBuffer(30, MotionPolicy(0.0, 0.0), eviction_block=2)
+        localizer = Localizer.load(sys.argv[1], threads=1, keyframes=keyframes)
+        language, late = localizer.engines.language, []
+        class Slow:
+            spec = language.spec
+            def run(self, inputs, into=None):
+                while localizer.is_rebuilding and threading.main_thread().is_alive():
+                    time.sleep(0.01)
+                late.append(not threading.main_thread().is_alive())
+                return language.run(inputs, into)
+        object.__setattr__(localizer.engines, "language", Slow())
+        atexit.register(lambda: print(sum(late)))
+        for number in range(31):
+            localizer.observe(np.full((8, 8, 3), number, np.uint8), number * 10**9)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(engine_folder("tiny"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= 1  # the frame that was being run, of the 29 that are kept
 
 
 def test_poses_stay_rigid_after_many_rebuilds(film):
