@@ -6,7 +6,6 @@ A field of a `Table` is a parameter; its metadata is its row.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -129,7 +128,6 @@ class Entry:
         return "" if self.row.live else "read when the node is configured"
 
 
-@functools.cache
 def entries(table: type[Table]) -> Mapping[str, Entry]:
     """Return name -> parameter of a table."""
     return {item.name: Entry(item.name, item.default, item.metadata["row"]) for item in dataclasses.fields(table)}

@@ -1,5 +1,6 @@
 """Every transition in any order, signals in every state, and what a refused configuration says."""
 
+import ast
 import random
 import signal
 import threading
@@ -8,12 +9,12 @@ import time
 import pytest
 import rclpy
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from harness import LATCHED, RELIABLE, image_message, static_robot, wait_until
+from harness import LATCHED, RELIABLE, ROOT, image_message, static_robot, wait_until
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from loc3r_ros.srv import WhereAmI
 from rclpy.context import Context
-from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
@@ -117,6 +118,27 @@ def test_a_failing_step_is_undone(monkeypatch):
     node.close()
     node.destroy_node()
     rclpy.shutdown(context=context)
+
+
+def test_no_name_of_ours_hides_one_of_rclpy():
+    """rclpy keeps its state in attributes of the same object, `_services` and `_parameters` among them."""
+    context = Context()
+    rclpy.init(context=context)
+    plain = LifecycleNode("plain", context=context)
+    theirs = set(vars(plain)) | set(dir(LifecycleNode))
+    ours = set()
+    for name in ("node.py", "lifecycle.py"):
+        tree = ast.parse((ROOT / "loc3r_ros" / "ros" / name).read_text())
+        assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_stored(node)]
+        ours |= {node.attr for node in assigned if getattr(node.value, "id", "") == "self"}
+    assert "_session" in ours
+    assert ours & theirs == set()
+    plain.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def is_stored(node):
+    return isinstance(node.ctx, ast.Store)
 
 
 def raise_(error):
