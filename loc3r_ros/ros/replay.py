@@ -76,6 +76,7 @@ class Player:
             for topic in self.topics
         }
         self._clock_publisher = self._node.create_publisher(Clock, CLOCK_TOPIC, 1)
+        self._told: int | None = None
         self.sent: Counter[str] = Counter()
 
     def close(self) -> None:
@@ -96,6 +97,7 @@ class Player:
         known, since = self._subscribers(), time.monotonic()
         while time.monotonic() < deadline and not (known and time.monotonic() - since > SETTLED):
             time.sleep(0.05)
+            self._told = None  # whoever has just come does not know it
             self._publish_clock(self._bag.start)
             current = self._subscribers()
             if current != known:
@@ -137,6 +139,10 @@ class Player:
                 self._publish_clock(stamp - round(max(due - time.monotonic(), 0.0) * rate * 1e9))
 
     def _publish_clock(self, stamp: int) -> None:
+        """Tell the time, unless it is what was told last: every message on /clock wakes every node."""
+        if stamp == self._told:
+            return
+        self._told = stamp
         self._clock_publisher.publish(Clock(clock=time_message(stamp)))
 
     def _wait_until_taken(self, publisher: Publisher[Any]) -> None:
