@@ -1,0 +1,154 @@
+"""Measure how well a model knows where it is, and whether it knows how well.
+
+loc3r evaluate --engines engines/nano --seeds 1100000:1100200 --json out/nano.json --pictures out/nano
+loc3r evaluate --engines engines/nano --seeds 1000000:1000100 --json out/fit.json --calibrate
+
+Scenes are those of the synthetic world; training scenes are refused. The JSON's top level holds acc_0.5m, acc_1.0m,
+acc_15deg and acc_30deg in percent; a Markdown table lies beside it. A run that was interrupted goes on where it was
+(FILE with the ending .records.jsonl). docs/evaluation.md says what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loc3r_ros.engines.manifest import Manifest
+    from loc3r_ros.evaluation.records import SceneRecord
+    from loc3r_ros.evaluation.run import Plan
+    from loc3r_ros.world.splits import Split
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--engines", type=Path, required=True, metavar="DIR", help="folder of engines")
+    parser.add_argument("--seeds", required=True, metavar="FIRST:END", help="scenes, END not among them")
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where to write the numbers")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw scenes with truth and estimates, too")
+    parser.add_argument("--questions", type=int, default=1, help="most questions of a type in a scene (default: 1)")
+    parser.add_argument("--walks", type=int, default=8, help="scenes with a walk of 200 frames, too (default: 8)")
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit the uncertainty on validation scenes and store it in the engines' manifest; asks no questions",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, write the numbers and print the table."""
+    from functools import partial
+
+    from loc3r_ros.evaluation.calibration import NEUTRAL
+    from loc3r_ros.evaluation.clips import check_seeds, load_clip, parse_seeds
+    from loc3r_ros.evaluation.engines import load_engines
+    from loc3r_ros.evaluation.run import Plan
+    from loc3r_ros.world.splits import Split
+
+    fits = arguments.calibrate
+    seeds = parse_seeds(arguments.seeds)
+    split = check_seeds(seeds, (Split.VALIDATION,) if fits else (Split.TEST, Split.VALIDATION))
+    engines = load_engines(arguments.engines, NEUTRAL if fits else None)
+    manifest = engines.manifest
+    plan = Plan(
+        seeds,
+        partial(load_clip, video=manifest.video),
+        frames=manifest.video.frames,
+        questions=0 if fits else arguments.questions,
+        walks=0 if fits else arguments.walks,
+    )
+    about = describe_run(manifest, plan, split)
+    records = _measure(engines, arguments.engines, plan, arguments.json, about)
+    if fits:
+        return _calibrate(arguments, records, about)
+    return _report(arguments, records, about)
+
+
+def describe_run(manifest: Manifest, plan: Plan, split: Split) -> dict[str, Any]:
+    """Return what the numbers depend on."""
+    from dataclasses import asdict
+
+    from loc3r_ros.world.generate import GENERATOR_VERSION
+
+    return {
+        "name": manifest.name,
+        "model": manifest.model,
+        "fingerprint": manifest.fingerprint,
+        "precision": manifest.precision,
+        "backend": manifest.backend,
+        "calibration": asdict(manifest.calibration),
+        "world": GENERATOR_VERSION,
+        "split": split.value,
+        "seeds": f"{plan.seeds[0]}:{plan.seeds[-1] + 1}",
+        "frames": plan.frames,
+        "questions": plan.questions,
+        "walks": plan.walks,
+        "walk_frames": plan.walk_frames,
+    }
+
+
+def _measure(engines: Any, folder: Path, plan: Plan, path: Path, about: dict[str, Any]) -> list[SceneRecord]:
+    from tqdm import tqdm
+
+    from loc3r_ros.evaluation.engines import subject_of
+    from loc3r_ros.evaluation.records import RecordFile
+    from loc3r_ros.evaluation.run import run as measure
+    from loc3r_ros.prompt.template import PromptTemplate
+
+    file = RecordFile.open(path.with_suffix(".records.jsonl"), about)
+    subject = subject_of(engines, PromptTemplate.load(folder))
+    done = len(file.records)
+    with tqdm(total=len(plan.seeds), initial=done, desc="scenes", unit="scene") as bar:
+        for record in measure(subject, plan, dict(file.records)):
+            file.add(record)
+            bar.update()
+    return [file.records[seed] for seed in plan.seeds]
+
+
+def _report(arguments: argparse.Namespace, records: list[SceneRecord], about: dict[str, Any]) -> int:
+    from loc3r_ros.evaluation.pictures import write_pictures
+    from loc3r_ros.evaluation.report import to_markdown, write_json
+    from loc3r_ros.evaluation.score import score
+
+    report = score(records) | {"run": about}
+    files = write_pictures(records, arguments.pictures) if arguments.pictures else []
+    write_json(arguments.json, report)
+    table = arguments.json.with_suffix(".md")
+    table.write_text(to_markdown(report, [_link(file, table.parent) for file in files]))
+    print(to_markdown(report))
+    print(f"wrote {', '.join(str(path) for path in (arguments.json, table, *files))}", file=sys.stderr)
+    return 0
+
+
+def _calibrate(arguments: argparse.Namespace, records: list[SceneRecord], about: dict[str, Any]) -> int:
+    from dataclasses import asdict
+
+    from loc3r_ros.evaluation.calibration import fit, recalibrated, store
+    from loc3r_ros.evaluation.report import write_json
+    from loc3r_ros.evaluation.score import score_uncertainty
+
+    calibration = fit(records)
+    after = [recalibrated(record, calibration) for record in records]
+    report = {
+        "calibration": asdict(calibration),
+        "before": score_uncertainty(records),
+        "after": score_uncertainty(after),
+        "run": about,
+    }
+    write_json(arguments.json, report)
+    store(arguments.engines, calibration)
+    for name, value in asdict(calibration).items():
+        print(f"{name} {value:.4g}")
+    for name in ("position", "heading", "confidence"):
+        before, now = (report[when][name]["calibration_error"] for when in ("before", "after"))
+        print(f"calibration error of the {name}: {before:.3f} before, {now:.3f} now")
+    print(f"stored in {arguments.engines}, wrote {arguments.json}", file=sys.stderr)
+    return 0
+
+
+def _link(file: Path, folder: Path) -> str:
+    import os
+
+    return os.path.relpath(file, folder)

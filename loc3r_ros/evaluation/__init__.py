@@ -1,0 +1,1 @@
+"""The paper's metrics and tables, through the same `Localizer` that runs on the robot."""

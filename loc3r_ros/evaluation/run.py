@@ -1,0 +1,219 @@
+"""Shows videos to a localizer and asks it everything: from clips to records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from loc3r_ros import geometry
+from loc3r_ros.evaluation.clips import Clip
+from loc3r_ros.evaluation.poses import ACCURACIES
+from loc3r_ros.evaluation.records import Asked, Estimated, LayoutErrors, Placement, SceneRecord, Trajectory
+from loc3r_ros.evaluation.uncertainty import ellipse_levels, squared_mahalanobis
+from loc3r_ros.geometry import Array
+from loc3r_ros.interface import ImageArray, LocalizerProtocol
+from loc3r_ros.world.balance import Balancer
+from loc3r_ros.world.ceiling import Ceiling
+from loc3r_ros.world.questions import Question
+
+PERIOD = 100_000_000
+"""ns between two frames."""
+OWN_EVERY = 4
+"""Frames between two at which the camera's own place is asked for."""
+GREY = 128
+
+
+class Evaluated(LocalizerProtocol, Protocol):
+    """A localizer that can be waited for, so that a result does not depend on how fast the machine is."""
+
+    def settle(self, timeout: float | None = None) -> bool:
+        """Wait until the memory is not being rebuilt."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated: three localizers with the same engines.
+
+    Attributes:
+        video: keeps every frame, as the model was trained.
+        blank: the same; it is shown grey frames.
+        robot: chooses and forgets keyframes as it does on the robot.
+    """
+
+    video: Evaluated
+    blank: Evaluated
+    robot: Evaluated
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked.
+
+    Attributes:
+        seeds: of the scenes.
+        load: seed and number of frames -> clip.
+        frames: length of a video.
+        questions: most questions of a type in a scene; 0 asks none.
+        walks: so many of the scenes, the first ones, are also walked through for long.
+        walk_frames: length of such a walk.
+    """
+
+    seeds: Sequence[int]
+    load: Callable[[int, int], Clip]
+    frames: int = 32
+    questions: int = 1
+    walks: int = 8
+    walk_frames: int = 200
+
+
+def run(subject: Subject, plan: Plan, done: Mapping[int, SceneRecord]) -> Iterator[SceneRecord]:
+    """Yield the record of every scene of a plan that is not done yet, in their order."""
+    balancer, watched = Balancer(), None
+    for number, seed in enumerate(plan.seeds):
+        if seed in done:
+            _replay(done[seed], balancer)
+            continue
+        if watched is None:
+            _show_grey(subject.blank, plan.load(seed, plan.frames))
+        before = plan.seeds[number - 1]  # of the first scene: the last
+        if watched != before:
+            watch(subject.video, plan.load(before, plan.frames))
+        clip = plan.load(seed, plan.frames)
+        walk = plan.load(seed, plan.walk_frames) if number < plan.walks else None
+        yield _measure(subject, clip, walk, _choose(clip.questions, plan.questions, balancer))
+        watched = seed
+
+
+def _replay(record: SceneRecord, balancer: Balancer) -> None:
+    """Bring the balance to where it was after a scene."""
+    for asked in record.asked:
+        balancer.take(Question(asked.type, asked.text, asked.answer, None, asked.cues))
+
+
+def _choose(questions: Sequence[Question], most: int, balancer: Balancer) -> list[Question]:
+    """Return up to `most` questions of each type that keep the answers in balance."""
+    chosen: list[Question] = []
+    counts: Counter[str] = Counter()
+    for question in questions:
+        if counts[question.type] < most and balancer.take(question):
+            counts[question.type] += 1
+            chosen.append(question)
+    return chosen
+
+
+def _measure(subject: Subject, clip: Clip, walk: Clip | None, questions: list[Question]) -> SceneRecord:
+    placements = [Placement(one.text, one.pose, _ceiling(one.ceiling), {}) for one in clip.situations]
+    texts = ["" if one.situation is None else clip.situations[one.situation].text for one in questions]
+    asked = [Asked(q.type, q.text, text, q.answer, {}, q.cues) for q, text in zip(questions, texts, strict=True)]
+    # The video of the scene before is still in memory.
+    placements, asked = ask("shuffled", subject.video, placements, asked)
+    own = watch(subject.video, clip)
+    placements, asked = ask("video", subject.video, placements, asked)
+    placements, asked = ask("blank", subject.blank, placements, asked)
+    return SceneRecord(
+        seed=clip.seed,
+        world_t_anchor=clip.world_t_anchor,
+        placements=placements,
+        own=own,
+        asked=asked,
+        layout=layout_errors(subject.video, clip),
+        camera=_keyframe_poses(subject.video, clip),
+        walk=follow(subject.robot, walk) if walk is not None else None,
+    )
+
+
+def watch(localizer: LocalizerProtocol, clip: Clip) -> list[Placement]:
+    """Show a video to a localizer that forgets all else, and return where it thinks it was at some frames."""
+    localizer.reset()
+    own = []
+    for number, image in enumerate(clip.images):
+        localizer.observe(image, number * PERIOD)
+        if (number + 1) % OWN_EVERY == 0:
+            truth = _planar(clip.anchor_t_camera[number])
+            own.append(Placement("", truth, {}, {"video": Estimated.of(localizer.where_am_i())}))
+    return own
+
+
+def _show_grey(localizer: LocalizerProtocol, clip: Clip) -> None:
+    grey: ImageArray = np.full_like(clip.images[0], GREY)
+    localizer.reset()
+    for number in range(len(clip.images)):
+        localizer.observe(grey, number * PERIOD)
+
+
+def ask(
+    condition: str, localizer: LocalizerProtocol, placements: list[Placement], asked: list[Asked]
+) -> tuple[list[Placement], list[Asked]]:
+    """Return places and questions with what the localizer says under a condition."""
+    places = [
+        replace(one, estimates=one.estimates | {condition: Estimated.of(localizer.locate(one.text))})
+        for one in placements
+    ]
+    answered = [
+        replace(one, replies=one.replies | {condition: localizer.ask(one.text, one.situation).text}) for one in asked
+    ]
+    return places, answered
+
+
+def layout_errors(localizer: LocalizerProtocol, clip: Clip) -> LayoutErrors:
+    """Compare the bird's-eye-view map of a video with the truth."""
+    layout = localizer.layout()
+    frame_of = {keyframe.index: keyframe.stamp // PERIOD for keyframe in localizer.keyframes()}
+    frames = np.array([frame_of[index] for index in layout.keyframe_index.reshape(-1, clip.patches.shape[1])[:, 0]])
+    true, cameras = clip.patches[frames], clip.anchor_t_camera[frames, None, :2, 3]
+    known = clip.is_place[frames]
+    difference = (layout.points.reshape(true.shape) - true)[known]
+    covariance = layout.sigma.reshape(true.shape)[known][:, :, None] ** 2 * np.eye(2)
+    return LayoutErrors(
+        distance=np.linalg.norm((true - cameras)[known], axis=1),
+        error=np.linalg.norm(difference, axis=1),
+        level=ellipse_levels(squared_mahalanobis(difference, covariance)),
+    )
+
+
+def follow(localizer: Evaluated, clip: Clip) -> Trajectory:
+    """Walk a robot without odometry through a long video; return its keyframes' poses as it knew them at the time.
+
+    Where the memory was rebuilt with a new anchor, the new one is found from the oldest keyframe in both.
+    """
+    localizer.reset()
+    first_t_anchor, anchor, known = np.eye(4), None, {}
+    estimated, true = [], []
+    for number, image in enumerate(clip.images):
+        keyframe = localizer.observe(image, number * PERIOD)
+        if keyframe is not None:
+            estimated.append(first_t_anchor @ _pose_in_anchor(keyframe.reference_t_camera))
+            true.append(clip.anchor_t_camera[number])
+        localizer.settle()
+        poses = {one.index: _pose_in_anchor(one.reference_t_camera) for one in localizer.keyframes()}
+        now = localizer.where_am_i().anchor_id
+        if anchor not in (None, now):
+            common = min(known.keys() & poses.keys())
+            first_t_anchor = first_t_anchor @ known[common] @ geometry.invert(poses[common])
+        anchor, known = now, poses
+    return Trajectory(np.array(estimated), np.array(true))
+
+
+def _keyframe_poses(localizer: LocalizerProtocol, clip: Clip) -> Trajectory:
+    keyframes = localizer.keyframes()
+    estimated = np.array([_pose_in_anchor(one.reference_t_camera) for one in keyframes])
+    return Trajectory(estimated, clip.anchor_t_camera[[one.stamp // PERIOD for one in keyframes]])
+
+
+def _pose_in_anchor(pose: Array | None) -> Array:
+    assert pose is not None, "the pose prior gives every keyframe a pose"
+    return pose
+
+
+def _planar(anchor_t_camera: Array) -> Array:
+    return np.array([*anchor_t_camera[:2, 3], geometry.camera_heading(anchor_t_camera)])
+
+
+def _ceiling(ceiling: Ceiling) -> dict[str, float]:
+    shares = (ceiling.acc_05m, ceiling.acc_10m, ceiling.acc_15deg, ceiling.acc_30deg)
+    return dict(zip(ACCURACIES, shares, strict=True))
