@@ -1,0 +1,136 @@
+"""Loc3R-VLM behind its frozen networks, with the joint objective."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (  # torch's own name for what FSDP users import
+    apply_activation_checkpointing,
+)
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
+
+from loc3r_ros.data.suffixes import UNSUPERVISED
+from loc3r_ros.model.circular import circular_mean
+from loc3r_ros.model.heads import Gaussian
+from loc3r_ros.model.loc3r import Loc3R
+from loc3r_ros.model.losses import (
+    Losses,
+    LossWeights,
+    gaussian_nll,
+    heading_divergence,
+    language_loss,
+    masked_mean,
+)
+from loc3r_ros.model.vision import pool_patches
+from loc3r_ros.train.lora import add_lora
+from loc3r_ros.train.packing import JointBatch, Texts, visible
+
+
+class JointModel(nn.Module):
+    """What the joint stage trains: the model without its vision tower, which stays frozen elsewhere.
+
+    Args:
+        model: its tower is taken out.
+        weights: of the losses.
+        lora_rank: rank of low-rank adapters in the language model's layers; 0 trains all of them.
+        lora_alpha: adapters are scaled by alpha / rank.
+        recompute: recompute activations in the backward pass.
+    """
+
+    def __init__(
+        self, model: Loc3R, weights: LossWeights, lora_rank: int = 0, lora_alpha: float = 16.0, recompute: bool = False
+    ) -> None:
+        super().__init__()
+        model.vision = nn.Identity()  # type: ignore[assignment]
+        self.model = model
+        self.weights = weights
+        # Adapters leave the embeddings as they are, but `<Pos>` and `<Ori>` are new to the language model.
+        self.special = nn.Parameter(torch.zeros(2, model.config.language.hidden_size)) if lora_rank else None
+        if lora_rank:
+            model.language.requires_grad_(False)
+            add_lora(model.language.layers, lora_rank, lora_alpha)
+        if recompute:
+            apply_activation_checkpointing(
+                model.language, check_fn=lambda module: isinstance(module, Qwen2DecoderLayer)
+            )
+
+    def forward(self, batch: JointBatch) -> dict[str, Tensor]:
+        """Return the loss and its parts, and how right poses (and, in evaluation, answers) are."""
+        layout, text = self.hidden(batch)
+        heads, texts = self.model.heads, batch.texts
+        position = heads.position_of(_columns(text, texts.position))
+        heading = heads.heading_logits(_columns(text, texts.orientation))
+        losses = Losses(
+            language=language_loss(self.model.language, text, texts.labels),
+            layout=gaussian_nll(heads.layout_of(layout), batch.layout, batch.layout_valid),
+            position=gaussian_nll(position, texts.pose[..., :2], texts.posed),
+            orientation=heading_divergence(heading, texts.pose[..., 2], texts.posed, self.weights.heading_sigma),
+        )
+        scores = pose_scores(position, heading, texts)
+        if not self.training:
+            scores["answers_right"] = self.answers_right(text, texts)
+            scores["layout_m"] = masked_mean(
+                (heads.layout_of(layout).mean - batch.layout).norm(dim=-1), batch.layout_valid
+            )
+        return {"loss": losses.total(self.weights), **vars(losses), **scores}
+
+    def hidden(self, batch: JointBatch) -> tuple[Tensor, Tensor]:
+        """Return the hidden states of the patches (B, F, patches, width) and of the texts (B, S, width)."""
+        model, texts = self.model, batch.texts
+        before = torch.cat(
+            (self.embed(batch.prefix).expand(len(batch.vision), -1, -1), self.video_tokens(batch)), dim=1
+        )
+        video, cache = model.language(before)
+        length = before.shape[1]
+        text, _ = model.language(
+            self.embed(texts.ids), cache, positions=length + texts.place, seen=visible(texts.text, length)
+        )
+        patches = model.config.layout.patch_indices(batch.vision.shape[1], len(batch.prefix))
+        return video[:, torch.from_numpy(patches).to(video.device)], text
+
+    def video_tokens(self, batch: JointBatch) -> Tensor:
+        """Return all tokens of the videos, (B, tokens, width), from their features."""
+        model, config = self.model, self.model.config
+        projected = model.projector(batch.vision.flatten(0, 1).float())
+        patches = pool_patches(projected, config.video.pool, config.video.pool_stride)
+        camera = batch.camera.flatten(0, 1).float() if config.video.camera else None
+        tokens = model.frame_tokens(patches, camera).unflatten(0, batch.vision.shape[:2]).flatten(1, 2)
+        tail = model.newline.to(tokens.dtype).expand(len(tokens), config.layout.tail_tokens, -1)
+        return torch.cat((tokens, tail), dim=1)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Return the embeddings of ids."""
+        embeddings = self.model.language.embed_tokens(ids)
+        if self.special is None:
+            return embeddings.float()
+        language = self.model.config.language
+        tokens = torch.tensor([language.position_token, language.orientation_token], device=ids.device)
+        return embeddings.float() + (ids[..., None] == tokens).float() @ self.special
+
+    def answers_right(self, text: Tensor, texts: Texts) -> Tensor:
+        """Return the share of answers of which every token is the likeliest."""
+        supervised = texts.labels[:, 1:] != UNSUPERVISED
+        scene, column = supervised.nonzero(as_tuple=True)
+        likeliest = self.model.language.logits(text[scene, column]).argmax(-1)
+        wrong = (likeliest != texts.labels[scene, column + 1]).float()
+        number = texts.text[scene, column + 1] + scene * (texts.text.max() + 1)
+        mistakes = wrong.new_zeros(int(number.max()) + 1 if len(number) else 1).index_add(0, number, wrong)
+        asked = torch.zeros_like(mistakes).index_add(0, number, torch.ones_like(wrong)) > 0
+        return masked_mean((mistakes == 0).float(), asked)
+
+
+def pose_scores(position: Gaussian, heading: Tensor, texts: Texts) -> dict[str, Tensor]:
+    """Return the mean error of the position, metres, and the shares of poses within the paper's limits."""
+    error = (position.mean - texts.pose[..., :2]).norm(dim=-1).detach()
+    turn = circular_mean(heading.detach().softmax(-1)) - texts.pose[..., 2]
+    turn = (torch.remainder(turn + math.pi, 2 * math.pi) - math.pi).abs() * 180 / math.pi
+    limits = {"acc_0.5m": error < 0.5, "acc_1.0m": error < 1.0, "acc_15deg": turn < 15, "acc_30deg": turn < 30}
+    scores = {name: masked_mean(within.float(), texts.posed) for name, within in limits.items()}
+    return {"position_m": masked_mean(error, texts.posed), **scores}
+
+
+def _columns(hidden: Tensor, columns: Tensor) -> Tensor:
+    """Return (B, K, width): the hidden states (B, S, width) at columns (B, K)."""
+    return hidden.gather(1, columns[..., None].expand(-1, -1, hidden.shape[-1]))

@@ -1,0 +1,127 @@
+"""The vision tower learns to see: from its features, a linear head tells what each part of a picture shows.
+
+Category, colour, depth and normal, at 2 x 2 places in each patch. The head is dropped afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from loc3r_ros.data.dense import CLASSES, COLOUR_NAMES, UNKNOWN, DenseTargets, dense_targets
+from loc3r_ros.data.seeds import with_room
+from loc3r_ros.data.videos import make_video
+from loc3r_ros.model.checkpoint import save_model
+from loc3r_ros.model.config import VisionConfig
+from loc3r_ros.model.loc3r import Loc3R
+from loc3r_ros.model.losses import masked_mean
+from loc3r_ros.model.vision import VisionTower
+from loc3r_ros.train.plan import Task
+from loc3r_ros.train.stage import Stage, scaled_pixels
+
+CELLS = 2
+"""Places along a side of a patch for which the head answers."""
+
+
+class DensePictures(NamedTuple):
+    """P pictures and their truth (see `DenseTargets`)."""
+
+    rgb: Tensor
+    category: Tensor
+    colour: Tensor
+    depth: Tensor
+    normal: Tensor
+
+
+@dataclass(frozen=True)
+class DenseLoader:
+    """Renders a walk and its dense truth."""
+
+    config: VisionConfig
+
+    def __call__(self, task: Task) -> tuple[NDArray[np.uint8], DenseTargets]:
+        """Return (N, size, size, 3) pictures and their truth."""
+        video = with_room(task.seed, lambda seed: make_video(seed, task.frames, self.config.image_size))
+        return video.rgb, dense_targets(video, CELLS * self.config.grid, self.config.patch_size / CELLS)
+
+
+class DenseVision(nn.Module):
+    """A vision tower with a linear head for dense truth."""
+
+    def __init__(self, tower: VisionTower, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tower = tower
+        self.sizes = (len(CLASSES), len(COLOUR_NAMES), 1, 3)
+        self.head = nn.Linear(config.hidden_size, CELLS**2 * sum(self.sizes))
+
+    def forward(self, batch: DensePictures) -> dict[str, Tensor]:
+        """Return the loss and its parts, and how right the answers are."""
+        category, colour, log_depth, normal = self.answers(batch.rgb)
+        known, coloured = batch.category != UNKNOWN, batch.colour != UNKNOWN
+        has_depth, has_normal = batch.depth > 0, (batch.normal != 0).any(-1)
+        furniture = batch.category < len(CLASSES) - 3
+        depth_error = (log_depth[..., 0] - batch.depth.clamp_min(0.1).log()).abs()
+        cosine = F.cosine_similarity(normal, batch.normal, dim=-1)
+        parts = {
+            "category": _cross_entropy(category, batch.category, known),
+            "colour": _cross_entropy(colour, batch.colour, coloured),
+            "depth": masked_mean(depth_error, has_depth),
+            "normal": masked_mean(1 - cosine, has_normal),
+        }
+        right = (category.argmax(-1) == batch.category).float()
+        return {
+            "loss": torch.stack(list(parts.values())).sum(),
+            **parts,
+            "category_accuracy": masked_mean(right, known),
+            "furniture_accuracy": masked_mean(right, known & furniture),
+            "colour_accuracy": masked_mean((colour.argmax(-1) == batch.colour).float(), coloured),
+        }
+
+    def answers(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        """Return (P, R, R, n) class logits, colour logits, log depths and normals for (P, S, S, 3) uint8 pictures."""
+        grid = self.config.grid
+        values = self.head(self.tower(scaled_pixels(rgb))).float()
+        maps = F.pixel_shuffle(values.transpose(1, 2).unflatten(2, (grid, grid)), CELLS)
+        return maps.movedim(1, -1).split(self.sizes, dim=-1)
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    losses = F.cross_entropy(logits.movedim(-1, 1), target, ignore_index=UNKNOWN, reduction="none")
+    return masked_mean(losses, known)
+
+
+class VisionStage(Stage):
+    """Trains the vision tower of a model."""
+
+    def __init__(self, model: Loc3R) -> None:
+        self.model = model
+        self.module = DenseVision(model.vision, model.config.vision)
+        self.loader = DenseLoader(model.config.vision)
+
+    def collate(
+        self,
+        items: Sequence[tuple[NDArray[np.uint8], DenseTargets]],
+        tasks: Sequence[Task],
+        state: None,
+        device: torch.device,
+    ) -> DensePictures:
+        """Join the pictures of all scenes."""
+        parts = zip(
+            *((rgb, truth.category, truth.colour, truth.depth, truth.normal) for rgb, truth in items), strict=True
+        )
+        return DensePictures(*(torch.from_numpy(np.concatenate(part)).to(device) for part in parts))
+
+    def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
+        """Write the model with the trained tower."""
+        tower = {name.removeprefix("tower."): tensor for name, tensor in tensors.items() if name.startswith("tower.")}
+        self.model.vision.load_state_dict(tower)
+        save_model(self.model, folder)
