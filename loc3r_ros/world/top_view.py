@@ -29,7 +29,7 @@ def draw_drive(scene: Scene, path: Array, keyframes: Array, image: ImageArray | 
         title: what to write over it.
     """
     figure = Figure(figsize=(15, 8))
-    above, beside = figure.subplots(1, 2, width_ratios=(3, 2), gridspec_kw={"wspace": 0.05})
+    above, beside = figure.subplots(1, 2, gridspec_kw={"width_ratios": (3, 2), "wspace": 0.05})
     draw_scene(above, scene)
     above.scatter(*keyframes[:, :2].T, s=12, color="tab:red", zorder=7)
     above.plot(*path[:, :2].T, color="tab:blue", linewidth=1.5, zorder=6, label="true path")
@@ -39,7 +39,7 @@ def draw_drive(scene: Scene, path: Array, keyframes: Array, image: ImageArray | 
         where = (x - 0.15 * np.cos(heading), y - 0.15 * np.sin(heading))
         above.annotate(str(number), where, fontsize=7, color="tab:red", ha="center", va="center", zorder=8)
     _arrows(above, path[-1:], 2 * ARROW, "black", "robot")
-    above.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, fontsize=9)
+    above.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=3, fontsize=9)
     beside.axis("off")
     if image is not None:
         beside.imshow(image)

@@ -35,7 +35,7 @@ def distance_to_path(points, path):
     return best
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(paths, headings)
 def test_it_arrives_beside_no_corner_and_within_its_limits(path, heading):
     limits = Limits()

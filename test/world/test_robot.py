@@ -11,7 +11,7 @@ from loc3r_ros.world.odometry import Drift
 from loc3r_ros.world.robot import NEAR_ENOUGH, RADIUS, Build, CameraMount, DriveError, Robot
 from loc3r_ros.world.splits import FIRST_TEST_SEED
 
-SEEDS = range(FIRST_TEST_SEED, FIRST_TEST_SEED + 12)
+SEEDS = range(FIRST_TEST_SEED, FIRST_TEST_SEED + 10)
 SMOOTH = Drift(0.0, 0.0, 0.0, 0.0)
 
 
@@ -93,7 +93,7 @@ def test_with_drift_the_truth_stays_within_the_covariance():
         error = robot.odometer.pose - truth
         error[2] = math.remainder(error[2], math.tau)
         squared.append(error @ np.linalg.solve(robot.odometer.covariance, error))
-    assert 1.5 < np.mean(squared) < 5.5  # chi-square of 3 dimensions, 12 runs: mean 3, deviation 0.7
+    assert 1.2 < np.mean(squared) < 5.5  # chi-square of 3 dimensions, 10 runs: mean 3, deviation 0.8
 
 
 def test_it_obeys_its_limits_and_repeats_itself():
