@@ -43,7 +43,7 @@ def generate_launch_description() -> LaunchDescription:
             Node(
                 package="rviz2",
                 executable="rviz2",
-                arguments=["-d", PathJoinSubstitution([SHARE, "config", "loc3r.rviz"])],
+                arguments=["-f", "map"],
                 condition=IfCondition(LaunchConfiguration("rviz")),
             ),
         ]
