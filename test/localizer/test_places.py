@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loc3r_ros.engines.manifest import Calibration
@@ -17,6 +17,7 @@ from loc3r_ros.localizer.places import (
 sigmas = st.floats(0.05, 20.0)
 
 
+@settings(max_examples=30)
 @given(sigmas, sigmas, st.floats(0.1, 5.0))
 def test_the_probability_within_a_circle_agrees_with_samples(sigma_x, sigma_y, radius):
     quantiles = (np.arange(400) + 0.5) / 400
