@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--seconds and DEMO_SECONDS take a number above 0, not {arguments.seconds:g}.")
     scene = make_scene(arguments.seed)
     use_large_images(os.environ)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the processes, too
     with ExitStack() as stack:
         robot, node = (
             stack.enter_context(NodeProcess(name, parameters, log=arguments.out / f"{name}.log"))

@@ -13,7 +13,7 @@ import itertools
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from loc3r_ros.errors import ConfigError
 
@@ -52,7 +52,7 @@ def _play(bag: Bag, pace: Pace, arguments: argparse.Namespace) -> int:
 
     from loc3r_ros.ros.replay import Player
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         rclpy.init(args=_remappings(arguments.remap), signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
@@ -99,7 +99,3 @@ def _remappings(rules: list[str]) -> list[str]:
         if not all(rule.partition(":=")):
             raise ConfigError(f"--remap takes FROM:=TO, such as /camera/image_raw:=/image, not '{rule}'.")
     return ["--ros-args", *itertools.chain.from_iterable(("-r", rule) for rule in rules)]
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt

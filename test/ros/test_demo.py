@@ -58,13 +58,14 @@ def test_it_ends_by_itself_with_a_picture_and_a_summary(tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_and_its_processes(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_its_processes(tmp_path, number):
     process, output = start_demo(tmp_path)
     try:
         wait_until(lambda: "keyframe " in output.read_text(), "a keyframe", 120)
         started = children_of(process)
         assert len(started) == 2
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(30) == 0, output.read_text()
     finally:
         process.kill()
