@@ -14,7 +14,6 @@ from loc3r_ros.engines.protocol import Array, Buffer, Value
 from loc3r_ros.errors import EngineError
 
 ERRORS_ONLY = 3
-RUNTIME_ERRORS = (RuntimeError, ValueError, onnxruntime.capi.onnxruntime_pybind11_state.Fail)
 
 
 class HostBuffer:
@@ -69,7 +68,7 @@ class OnnxRuntimeEngine:
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         try:
             self._session.run_with_iobinding(binding)
-        except RUNTIME_ERRORS as error:
+        except Exception as error:  # onnxruntime raises classes of its own without a common base
             raise EngineError(f"onnxruntime could not run {self.spec.file}: {error}") from error
         return dict(zip(rest, binding.copy_outputs_to_cpu()[: len(rest)], strict=True))
 
@@ -122,7 +121,7 @@ class OnnxRuntimeBackend:
             session = onnxruntime.InferenceSession(
                 str(folder / spec.file), self._options(), providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # onnxruntime raises classes of its own without a common base
+        except Exception as error:
             raise EngineError(f"onnxruntime could not load {folder / spec.file}: {error}") from error
         return OnnxRuntimeEngine(session, spec)
 

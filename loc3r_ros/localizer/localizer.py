@@ -18,6 +18,7 @@ from loc3r_ros.localizer.places import described_place, own_place
 from loc3r_ros.localizer.question import MAX_ANSWER_TOKENS, Question, Token
 from loc3r_ros.memory import Memory, Snapshot
 from loc3r_ros.memory.memory import Eviction
+from loc3r_ros.memory.snapshot import Anchor
 from loc3r_ros.memory.stopwatch import Stopwatch
 from loc3r_ros.prompt.template import PromptIds, PromptTemplate
 from loc3r_ros.prompt.tokenizer import ORIENTATION, POSITION, TextStream
@@ -159,6 +160,14 @@ class Localizer:
             keyframe_count=whereabouts.keyframe_count,
             timings=watch.seconds,
         )
+
+    def anchor(self, anchor_id: int) -> Anchor:
+        """Return what the anchor of a place is: the camera that it lies under, in odometry too, and its predecessor.
+
+        Raises:
+            NotReadyError: there is none of that id, or it is long gone.
+        """
+        return self._memory.anchor(anchor_id)
 
     def ask(self, question: str, situation: str = "") -> Reply:
         """Answer a question, from the described place where there is one.

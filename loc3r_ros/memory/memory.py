@@ -21,13 +21,16 @@ from loc3r_ros.keyframes import JUMP_BACK, KeyframeBuffer
 from loc3r_ros.memory.pose_prior import Sighting
 from loc3r_ros.memory.saved import SavedMemory
 from loc3r_ros.memory.sequence import FrameSequence
-from loc3r_ros.memory.snapshot import Held, Record, Snapshot, Whereabouts
+from loc3r_ros.memory.snapshot import Anchor, Held, Record, Snapshot, Whereabouts, anchor_under
 from loc3r_ros.memory.stopwatch import Stopwatch
 
 Eviction = Literal["rebuild", "drop"]
 """What follows an eviction: "rebuild" is exact, "drop" only cuts the evicted frames out of the cache."""
 TEXT_RESERVE = 1536
 """Positions kept free for a question and its answer."""
+
+KNOWN_ANCHORS = 8
+"""How many anchors are remembered: a place of an older one is too old to be of use."""
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,7 @@ class Memory:
         self._epoch = 0
         self._held: dict[int, Held] = {}
         self._whereabouts: Whereabouts | None = None
+        self._anchors: dict[int, Anchor] = {}
         self._sequence = FrameSequence(engines, self._frames, anchor_id=0)
         self.timings: dict[str, float] = {}
 
@@ -108,6 +112,17 @@ class Memory:
         if whereabouts is None:
             raise NotReadyError("No frame yet: wait until the camera has sent its first image.")
         return whereabouts
+
+    def anchor(self, anchor_id: int) -> Anchor:
+        """Return an anchor by its id; the latest few are known.
+
+        Raises:
+            NotReadyError: there is none of that id, or it is long gone.
+        """
+        anchor = self._anchors.get(anchor_id)
+        if anchor is None:
+            raise NotReadyError(f"Anchor {anchor_id} is not known: ask for the anchor of a place of this memory, soon.")
+        return anchor
 
     @property
     def keyframes(self) -> tuple[Keyframe, ...]:
@@ -138,6 +153,7 @@ class Memory:
             sequence, snapshot, whereabouts = self._sequence, self.snapshot, self.whereabouts
             state, count, anchor_t_world = sequence.tracker.state(), sequence.tracker.count, sequence.anchor_t_world
             keyframes, held = self._buffer.keyframes, tuple(self._held.values())
+            anchor = self._anchors[sequence.anchor_id]
         return SavedMemory(  # the snapshot needs no lock: its rows never change
             entries=snapshot.entries,
             cache=snapshot.cache.read(),
@@ -148,6 +164,7 @@ class Memory:
             keyframes=keyframes,
             held=held,
             whereabouts=whereabouts,
+            anchor=anchor,
         )
 
     def restore(self, saved: SavedMemory) -> None:
@@ -165,6 +182,7 @@ class Memory:
             self._forget()
             self._buffer.restore(saved.keyframes)
             self._sequence, self._whereabouts = sequence, saved.whereabouts
+            self._add_anchor(saved.anchor)
             self._held = {item.record.index: item for item in saved.held}
             gone = [entry.record.index for entry in saved.entries if entry.record.index not in self._held]
             if gone:  # it was saved while it was being rebuilt
@@ -219,8 +237,14 @@ class Memory:
             tokens = self._engines.vision.run({"image": frame.picture})["tokens"]
         record = Record(keyframe.index, frame.stamp, frame.prior_picture, tokens, frame.colour)
         self._held[keyframe.index] = Held(record, anchor_t_camera)
+        if not self._sequence.snapshot.entries:
+            self._add_anchor(anchor_under(self._sequence.anchor_id, keyframe, anchor_t_camera))
         with watch.stage("append"):
             self._sequence.append(record, sighting, anchor_t_camera)
+
+    def _add_anchor(self, anchor: Anchor) -> None:
+        kept = list(self._anchors.values())[1 - KNOWN_ANCHORS :]
+        self._anchors = {item.id: item for item in (*kept, anchor)}  # replaced, not changed: others read it
 
     # --- frames go ----------------------------------------------------------------------------------------------------
 
@@ -265,6 +289,10 @@ class Memory:
 
     def _swap(self, sequence: FrameSequence, new_t_old: FloatArray) -> None:
         """Go on with a rebuilt sequence; poses from the pose prior move to its anchor."""
+        first = sequence.snapshot.entries[0]
+        keyframe = next((item for item in self._buffer.keyframes if item.index == first.record.index), None)
+        keyframe = keyframe or Keyframe(first.record.index, first.record.stamp, None, None)  # evicted meanwhile
+        self._add_anchor(anchor_under(sequence.anchor_id, keyframe, first.anchor_t_camera, geometry.invert(new_t_old)))
         poses = {entry.record.index: entry.anchor_t_camera for entry in sequence.snapshot.entries}
         self._held = {
             index: replace(item, anchor_t_camera=poses.get(index, new_t_old @ item.anchor_t_camera))

@@ -9,7 +9,7 @@ import numpy as np
 
 from loc3r_ros.engines.protocol import Array
 from loc3r_ros.interface import FloatArray, Keyframe
-from loc3r_ros.memory.snapshot import Entry, Held, Record, Whereabouts
+from loc3r_ros.memory.snapshot import Anchor, Entry, Held, Record, Whereabouts
 
 Arrays = Mapping[str, Array]
 
@@ -27,7 +27,8 @@ class SavedMemory:
         anchor_t_world: (4, 4) the prior's world in the anchor frame.
         keyframes: of the buffer.
         held: what is needed to run them anew; the same keyframes.
-        whereabouts: the newest frame; its anchor is that of everything here.
+        whereabouts: the newest frame.
+        anchor: that of everything here.
     """
 
     entries: tuple[Entry, ...]
@@ -39,6 +40,7 @@ class SavedMemory:
     keyframes: tuple[Keyframe, ...]
     held: tuple[Held, ...]
     whereabouts: Whereabouts
+    anchor: Anchor
 
     def arrays(self) -> dict[str, Array]:
         """Return it as named arrays."""
@@ -49,6 +51,10 @@ class SavedMemory:
             "numbers": np.array([self.next_position, self.prior_count, where.stamp, where.anchor_id]),
             "anchor_t_world": self.anchor_t_world,
             "anchor_t_camera": where.anchor_t_camera,
+            "anchor/stamp": np.array(self.anchor.stamp),
+            "anchor/anchor_t_first": self.anchor.anchor_t_first,
+            "anchor/reference_t_first": _or_nan(self.anchor.reference_t_first),
+            "anchor/reference": np.array(self.anchor.reference),
             **{f"cache/{name}": rows for name, rows in self.cache.items()},
             **{f"prior/{name}": values for name, values in self.prior_state.items()},
             **{f"record/{name}": values for name, values in _columns(list(records.values()), Record).items()},
@@ -69,7 +75,7 @@ class SavedMemory:
             picture, tokens, colour = (columns[name][row] for name in ("picture", "tokens", "colour"))
             records[index] = Record(index, int(columns["stamp"][row]), picture, tokens, colour)
         next_position, prior_count, stamp, anchor_id = arrays["numbers"].tolist()
-        entry, held = _part(arrays, "entry"), _part(arrays, "held")
+        entry, held, anchor = (_part(arrays, part) for part in ("entry", "held", "anchor"))
         entries = zip(entry["index"].tolist(), entry["pose"], entry["layout"], strict=True)
         return cls(
             entries=tuple(Entry(records[index], pose, layout) for index, pose, layout in entries),
@@ -83,6 +89,13 @@ class SavedMemory:
                 Held(records[index], pose) for index, pose in zip(held["index"].tolist(), held["pose"], strict=True)
             ),
             whereabouts=Whereabouts(arrays["anchor_t_camera"], stamp, anchor_id, len(entry["index"])),
+            anchor=Anchor(
+                id=anchor_id,
+                stamp=int(anchor["stamp"]),
+                anchor_t_first=anchor["anchor_t_first"],
+                reference_t_first=_or_none(anchor["reference_t_first"]),
+                reference=str(anchor["reference"]),
+            ),
         )
 
 
@@ -98,13 +111,20 @@ NO_POSE = np.full((4, 4), np.nan)
 """Stands in a file for a pose that is not known."""
 
 
+def _or_nan(pose: FloatArray | None) -> FloatArray:
+    return NO_POSE if pose is None else pose
+
+
+def _or_none(pose: FloatArray) -> FloatArray | None:
+    return None if np.isnan(pose).any() else pose
+
+
 def _keyframe_columns(keyframes: tuple[Keyframe, ...]) -> dict[str, Array]:
-    poses = [item.reference_t_camera for item in keyframes]
     return {
         "keyframe/index": np.array([item.index for item in keyframes]),
         "keyframe/stamp": np.array([item.stamp for item in keyframes]),
         "keyframe/image": np.array([item.image for item in keyframes]),
-        "keyframe/pose": np.array([NO_POSE if pose is None else pose for pose in poses]),
+        "keyframe/pose": np.array([_or_nan(item.reference_t_camera) for item in keyframes]),
         "keyframe/reference": np.array([item.reference for item in keyframes]),
     }
 
@@ -112,6 +132,6 @@ def _keyframe_columns(keyframes: tuple[Keyframe, ...]) -> dict[str, Array]:
 def _keyframes(columns: Arrays) -> tuple[Keyframe, ...]:
     rows = zip(*(columns[name] for name in ("index", "stamp", "image", "pose", "reference")), strict=True)
     return tuple(
-        Keyframe(int(index), int(stamp), image, None if np.isnan(pose).any() else pose, str(reference))
+        Keyframe(int(index), int(stamp), image, _or_none(pose), str(reference))
         for index, stamp, image, pose, reference in rows
     )

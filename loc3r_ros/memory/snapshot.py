@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from loc3r_ros.engines.protocol import Array
-from loc3r_ros.interface import FloatArray, ImageArray
+from loc3r_ros.interface import FloatArray, ImageArray, Keyframe
 from loc3r_ros.memory.cache import CacheView
 
 
@@ -88,3 +88,33 @@ class Held:
 
     record: Record
     anchor_t_camera: FloatArray
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The frame that poses and layout refer to: on the floor under the camera of its first keyframe.
+
+    Attributes:
+        id: as in `Place.anchor_id`.
+        stamp: of its first keyframe, ns.
+        anchor_t_first: (4, 4) pose of that keyframe's camera in the anchor frame.
+        reference_t_first: (4, 4) the same camera in the frame that `reference` names, or None; as in `Keyframe`.
+        reference: "odom" where there was odometry at `stamp`, else "".
+        previous_t_anchor: (4, 4) this anchor in the frame of the one before it, where it was rebuilt from that.
+    """
+
+    id: int
+    stamp: int
+    anchor_t_first: FloatArray
+    reference_t_first: FloatArray | None
+    reference: str
+    previous_t_anchor: FloatArray | None = None
+
+
+def anchor_under(
+    anchor_id: int, first: Keyframe, anchor_t_first: FloatArray, previous_t_anchor: FloatArray | None = None
+) -> Anchor:
+    """Return the anchor of a sequence that begins with a keyframe."""
+    is_odometry = first.reference == "odom"
+    pose, reference = (first.reference_t_camera, "odom") if is_odometry else (None, "")
+    return Anchor(anchor_id, first.stamp, anchor_t_first, pose, reference, previous_t_anchor)

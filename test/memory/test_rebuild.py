@@ -102,6 +102,44 @@ def test_the_new_anchor_lies_under_its_first_camera_and_is_known_in_the_old_fram
     assert memory.whereabouts.anchor_id == memory.snapshot.anchor_id
 
 
+def test_every_place_can_be_carried_to_odometry_through_its_anchor(film):
+    """Also during a rebuild, when the anchor's first keyframe has been evicted already."""
+    memory = film.memory(capacity=4, block=2)
+
+    def odometry(number):
+        return geometry.from_planar((0.5 * number, 1.0, 0.2 * number), 1.0) @ geometry.CAMERA_LINK_T_OPTICAL
+
+    for number in range(9):
+        memory.observe(film.frame(number, odometry(number)))
+        anchor = memory.anchor(memory.whereabouts.anchor_id)
+        first = anchor.stamp // SECOND
+        np.testing.assert_allclose(anchor.reference_t_first, odometry(first), atol=1e-12)
+        assert anchor.reference == "odom" and np.allclose(anchor.anchor_t_first[:2, 3], 0, atol=1e-9)
+        assert memory.settle(60)
+    newest = memory.anchor(memory.snapshot.anchor_id)
+    assert newest.stamp == memory.snapshot.entries[0].record.stamp and newest.previous_t_anchor is not None
+    restored = film.memory(capacity=4, block=2)
+    restored.restore(memory.capture())
+    np.testing.assert_array_equal(restored.anchor(newest.id).reference_t_first, newest.reference_t_first)
+    for gone in (-1, newest.id + 1):
+        with pytest.raises(NotReadyError, match="not known"):
+            memory.anchor(gone)
+
+
+def test_an_anchor_without_odometry_is_known_from_the_one_before(film):
+    memory = film.memory(capacity=4, block=2)
+    for number in range(5):
+        memory.observe(film.frame(number))
+        assert memory.settle(60)
+    old, new = memory.anchor(0), memory.anchor(1)
+    assert old.previous_t_anchor is None and old.reference_t_first is None and new.reference == ""
+    carried = new.previous_t_anchor @ new.anchor_t_first
+    fresh = film.memory(capacity=4, block=2)
+    for number in range(4):
+        fresh.observe(film.frame(number))
+    np.testing.assert_allclose(carried, fresh.snapshot.entries[2].anchor_t_camera, atol=1e-6)
+
+
 def test_odometry_tells_how_the_first_camera_is_tilted(film):
     tilted = geometry.from_position_rpy((3.0, 2.0, 1.2), 0.0, 0.3, 1.0) @ geometry.CAMERA_LINK_T_OPTICAL
     memory = film.memory()
