@@ -74,7 +74,7 @@ class Intake:
         self._jobs: list[Job] = []
         self._counts = FrameCounts()
         self._is_closed = False
-        self._thread = threading.Thread(target=self._work, name="loc3r_observer")
+        self._thread = threading.Thread(target=self._work, name="loc3r_observer", daemon=True)
         self._thread.start()
 
     @property
@@ -107,13 +107,17 @@ class Intake:
         with self._changed:
             self._discard_waiting()
 
-    def close(self) -> None:
-        """Discard the frame that waits and end the worker once its frame and its jobs are done."""
+    def close(self, timeout: float | None = None) -> None:
+        """Discard the frame that waits and end the worker once its frame and its jobs are done.
+
+        Args:
+            timeout: s to wait for that; a worker that takes longer ends by itself, or with the process.
+        """
         with self._changed:
             self._discard_waiting()
             self._is_closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout)
 
     def _discard_waiting(self) -> None:
         if self._waiting is not None:

@@ -8,6 +8,7 @@ stops the threads, the node and the context in this order.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -188,4 +189,13 @@ def run(make_node: Callable[[], Any], make_executor: Callable[[], Executor], arg
         return 1
     finally:
         rclpy.try_shutdown()
+    _leave()
     return 0
+
+
+def _leave() -> None:
+    """End the process here where a thread is inside a library that cannot be interrupted, such as one that loads."""
+    if any(thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

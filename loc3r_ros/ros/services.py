@@ -208,7 +208,9 @@ class Services:
     # --- the memory and the places ------------------------------------------------------------------------------------
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> None:
-        self._brain.session().forget().result(JOB_TIMEOUT)
+        session = self._brain.session()
+        session.localizer()  # while it loads, the worker is busy: say so at once
+        session.forget().result(JOB_TIMEOUT)
         response.message = "Keyframes, correction and labels are forgotten."
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> None:
@@ -241,6 +243,7 @@ class Services:
 
     def _load_session(self, request: SessionFile.Request, response: SessionFile.Response) -> None:
         session = self._brain.session()
+        session.localizer()
         path = self._session_path(request.path)
         session.restore(path).result(self._brain.parameters.answer_timeout)
         response.message = f"Loaded from {path}."

@@ -26,6 +26,9 @@ from loc3r_ros.ros.transforms import TransformListener
 
 Log = Callable[[str], object]
 
+LOADING_PATIENCE = 2.0
+"""s that the end of a session waits for engines that are being loaded."""
+
 
 @dataclass(frozen=True)
 class RobotPose:
@@ -153,7 +156,7 @@ class Session:
         self._intake.clear()
 
     def forget(self) -> Future[None]:
-        """Forget everything seen, in the worker."""
+        """Forget everything seen, in the worker, and the frame that waits."""
         self._intake.clear()
         return self._intake.submit(self._forget)
 
@@ -193,8 +196,8 @@ class Session:
         return place
 
     def close(self) -> None:
-        """End the worker."""
-        self._intake.close()
+        """End the worker; engines that load cannot be interrupted and are not waited for."""
+        self._intake.close(None if self.loading_time is None else LOADING_PATIENCE)
 
     # --- in the worker ------------------------------------------------------------------------------------------------
 

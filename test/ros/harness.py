@@ -68,13 +68,6 @@ class NodeProcess:
         """Return the log once `pattern` occurs in it after character `since`."""
         return wait_until(lambda: re.search(pattern, self.log[since:]) and self.log, f"the log entry {pattern!r}")
 
-    def threads(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/task"))
-
-    def cpu_seconds(self):
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def stop(self, number=signal.SIGINT):
         """Send a signal and return the exit code."""
         self.process.send_signal(number)

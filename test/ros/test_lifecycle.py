@@ -89,7 +89,7 @@ def our_threads():
 def test_no_thread_outlives_its_state(stream):
     context = Context()
     rclpy.init(context=context)
-    node = Loc3rNode(context=context, parameter_overrides=[Parameter("autostart", value=False)])
+    node = Loc3rNode(context=context, namespace="in_process", parameter_overrides=[Parameter("autostart", value=False)])
     dice = random.Random(3)
     expected = {"unconfigured": [], "inactive": ["loc3r_observer"], "active": ["loc3r_inputs", "loc3r_observer"]}
     for _ in range(60):
@@ -104,7 +104,7 @@ def test_no_thread_outlives_its_state(stream):
 def test_a_failing_step_is_undone(monkeypatch):
     context = Context()
     rclpy.init(context=context)
-    node = Loc3rNode(context=context, parameter_overrides=[Parameter("autostart", value=False)])
+    node = Loc3rNode(context=context, namespace="in_process", parameter_overrides=[Parameter("autostart", value=False)])
     for error, state_after in ((ConfigError("No."), "inactive"), (RuntimeError("defect"), "unconfigured")):
         with monkeypatch.context() as patch:
             patch.setattr(node, "_set_broadcast_rate", lambda error=error: raise_(error))
@@ -115,6 +115,21 @@ def test_a_failing_step_is_undone(monkeypatch):
         assert "loc3r_inputs" not in our_threads()
     assert our_threads() == []
     assert node.start(), "the node works again"
+    node.close()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_where_rclpy_raises_on_a_forbidden_transition_the_answer_is_no():
+    """As rclpy does up to Jazzy; there it would end the executor."""
+    context = Context()
+    rclpy.init(context=context)
+    node = Loc3rNode(context=context, namespace="in_process")
+    service = node._service_change_state
+    service.callback = lambda request, response: raise_(RuntimeError("transition is not registered"))
+    node._answer_forbidden_transitions()
+    response = service.callback(ChangeState.Request(), ChangeState.Response(success=True))
+    assert not response.success
     node.close()
     node.destroy_node()
     rclpy.shutdown(context=context)
@@ -154,6 +169,14 @@ def test_signals_end_the_process_in_every_state(probe, stream, start_node, steps
         assert change(probe, step)
     wait_until(lambda: state(probe) in ("unconfigured", "inactive", "active"), "a state")
     assert node.stop(number) == 0, node.log
+    assert "Traceback" not in node.log
+
+
+def test_engines_that_load_for_ever_do_not_keep_the_process(probe, start_node, tmp_path):
+    node = start_node(script="test/ros/scripted_node.py", parameters={"session_directory": tmp_path})
+    wait_until(lambda: "engines are loading" in probe.call(Trigger, "reset").message, "that the engines load")
+    assert probe.call(WhereAmI, "where_am_i").success is False
+    assert node.stop(signal.SIGTERM) == 0, node.log
     assert "Traceback" not in node.log
 
 
