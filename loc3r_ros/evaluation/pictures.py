@@ -13,7 +13,7 @@ from matplotlib.patches import Ellipse
 from loc3r_ros.evaluation.poses import position_error
 from loc3r_ros.evaluation.records import Placement, SceneRecord
 from loc3r_ros.evaluation.uncertainty import ellipse_levels, position_sigma, squared_mahalanobis
-from loc3r_ros.geometry import Array, compose2, rotate_covariance, rotation2
+from loc3r_ros.geometry import Array, compose2, rotate_covariance, rotation2, transform_points2
 from loc3r_ros.world.generate import make_scene
 from loc3r_ros.world.show import SITUATION_COLOURS, draw_scene
 
@@ -38,12 +38,23 @@ def draw_record(record: SceneRecord) -> Figure:
     figure = Figure(figsize=(11, 11), layout="constrained")
     axes: Axes = figure.subplots()
     draw_scene(axes, make_scene(record.seed))
+    _draw_path(axes, record)
     for colour, place in zip(SITUATION_COLOURS, record.placements, strict=False):
         _draw_place(axes, place, record.world_t_anchor, colour)
     axes.set_title(f"seed {record.seed}: truth (disc), estimate (ring) with 1- and 2-sigma ellipses")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.05), fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), fontsize=8)
     axes.autoscale_view()
     return figure
+
+
+def _draw_path(axes: Axes, record: SceneRecord) -> None:
+    """Draw where the camera was and where the pose prior thinks that it was."""
+    for poses, style, label in (
+        (record.camera.true, "-", "camera"),
+        (record.camera.estimated, "--", "camera as the pose prior has it"),
+    ):
+        path = transform_points2(record.world_t_anchor, poses[:, :2, 3])
+        axes.plot(*path.T, color="0.4", linestyle=style, linewidth=1, zorder=3, label=label)
 
 
 def _draw_place(axes: Axes, place: Placement, world_t_anchor: Array, colour: str) -> None:

@@ -121,7 +121,7 @@ class SceneRecord:
 
 def to_json(record: SceneRecord) -> str:
     """Return a record as one line."""
-    return json.dumps(asdict(record), default=lambda array: np.round(array, 6).tolist())
+    return json.dumps(asdict(record), default=np.ndarray.tolist)
 
 
 def from_json(line: str) -> SceneRecord:

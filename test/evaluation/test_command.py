@@ -38,7 +38,7 @@ def folder(engine_folder, tmp_path):
 @pytest.mark.slow
 def test_numbers_table_and_pictures(folder, tmp_path, capsys):
     out, pictures = tmp_path / "out" / "tiny.json", tmp_path / "out" / "pictures"
-    command = ["evaluate", "--engines", str(folder), "--seeds", "1100000:1100002", "--walks", "1", "--json", str(out)]
+    command = ["evaluate", "--engines", str(folder), "--seeds", "1100000:1100002", "--walks", "0", "--json", str(out)]
     assert main([*command, "--pictures", str(pictures)]) == 0
     printed = capsys.readouterr()
     report = json.loads(out.read_text())

@@ -14,12 +14,12 @@ def test_a_record_survives_the_disk(records):
     record = records[0]
     read = from_json(to_json(record))
     assert read.seed == record.seed
-    np.testing.assert_allclose(read.walk.estimated, record.walk.estimated, atol=1e-6)
-    np.testing.assert_allclose(read.layout.level, record.layout.level, atol=1e-6)
+    np.testing.assert_allclose(read.walk.estimated, record.walk.estimated, rtol=0)
+    np.testing.assert_allclose(read.layout.level, record.layout.level, rtol=0)
     place, original = read.placements[3], record.placements[3]
     assert (place.text, place.ceiling) == (original.text, original.ceiling)
     for name, estimate in original.estimates.items():
-        np.testing.assert_allclose(place.estimates[name].covariance, estimate.covariance, atol=1e-6)
+        np.testing.assert_allclose(place.estimates[name].covariance, estimate.covariance, rtol=0)
         assert place.estimates[name].confidence == estimate.confidence
     assert read.asked == [] or read.asked[0].replies == record.asked[0].replies
     assert from_json(to_json(records[5])).walk is None
