@@ -21,6 +21,8 @@ SCENES = 12
 """Most scenes that are drawn."""
 ARROW = 0.5
 """Metres."""
+HONEST_MEDIAN = float(np.sqrt(2 * np.log(2)))
+"""Median error in the plane in units of the sigma per axis (Rayleigh)."""
 
 
 def write_pictures(records: Sequence[SceneRecord], folder: Path) -> list[Path]:
@@ -95,7 +97,11 @@ def draw_uncertainty(places: Sequence[Placement]) -> Figure:
         truth = np.array([one.truth for one in places])
         poses = np.array([one.estimates["video"].pose for one in places])
         covariance = np.array([one.estimates["video"].covariance for one in places])
-        left.scatter(position_sigma(covariance), position_error(poses, truth), s=8, alpha=0.5)
+        sigma = position_sigma(covariance)
+        left.scatter(sigma, position_error(poses, truth), s=8, alpha=0.5)
+        span = np.array([sigma.min(), sigma.max()])
+        left.plot(span, HONEST_MEDIAN * span, color="0.6", linestyle="--", label="honest median")
+        left.legend()
         error = poses[:, :2] - truth[:, :2]
         levels = np.sort(ellipse_levels(squared_mahalanobis(error, covariance[:, :2, :2])))
         right.plot(levels, (np.arange(len(levels)) + 1) / len(levels), color="tab:blue")
