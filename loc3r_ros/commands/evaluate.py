@@ -11,11 +11,13 @@ acc_15deg and acc_30deg in percent; a Markdown table lies beside it. A run that 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from loc3r_ros.engines import EngineSet
     from loc3r_ros.engines.manifest import Manifest
     from loc3r_ros.evaluation.records import SceneRecord
     from loc3r_ros.evaluation.run import Plan
@@ -89,7 +91,7 @@ def describe_run(manifest: Manifest, plan: Plan, split: Split) -> dict[str, Any]
     }
 
 
-def _measure(engines: Any, folder: Path, plan: Plan, path: Path, about: dict[str, Any]) -> list[SceneRecord]:
+def _measure(engines: EngineSet, folder: Path, plan: Plan, path: Path, about: dict[str, Any]) -> list[SceneRecord]:
     from tqdm import tqdm
 
     from loc3r_ros.evaluation.engines import subject_of
@@ -149,6 +151,4 @@ def _calibrate(arguments: argparse.Namespace, records: list[SceneRecord], about:
 
 
 def _link(file: Path, folder: Path) -> str:
-    import os
-
     return os.path.relpath(file, folder)

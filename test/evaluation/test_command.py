@@ -5,6 +5,8 @@ import pytest
 
 from loc3r_ros.cli import main
 from loc3r_ros.engines.manifest import Manifest
+from loc3r_ros.evaluation.calibration import NEUTRAL
+from loc3r_ros.evaluation.engines import load_engines
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,7 @@ def test_numbers_table_and_pictures(folder, tmp_path, capsys):
 @pytest.mark.slow
 def test_the_calibration_goes_into_the_manifest(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("loc3r_ros.evaluation.calibration.MIN_PLACES", 2)
+    assert load_engines(folder, NEUTRAL).manifest.calibration == NEUTRAL
     before, out = Manifest.read(folder), tmp_path / "fit.json"
     command = ["evaluate", "--engines", str(folder), "--seeds", "1000000:1000002", "--json", str(out), "--calibrate"]
     assert main(command) == 0

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,8 +60,6 @@ def test_tables(report):
 
 
 def test_a_report_without_questions_or_walks(records):
-    from dataclasses import replace
-
     bare = [replace(record, asked=[], walk=None) for record in records[:3]]
     text = to_markdown(score(bare) | {"run": ABOUT})
     assert "## Questions" not in text
@@ -81,6 +80,17 @@ def test_an_ellipse_has_the_axes_of_its_covariance():
     assert isinstance(drawn, Ellipse)
     assert (drawn.width, drawn.height) == pytest.approx((2.0, 8.0))
     assert drawn.angle % 180 == pytest.approx(30.0)
+
+
+def test_ellipses_are_turned_into_the_world(records):
+    """An estimate that is unsure along the anchor's x axis, in a world where that axis points to 60 degrees."""
+    place = records[0].placements[0]
+    unsure = replace(place.estimates["video"], covariance=np.diag([4.0, 1.0, 0.01]))
+    place = replace(place, estimates={"video": unsure})
+    turned = replace(records[0], placements=[place], world_t_anchor=np.array([0.0, 0.0, np.radians(60.0)]))
+    (drawn, _) = (patch for patch in draw_record(turned).axes[0].patches if isinstance(patch, Ellipse))
+    longest = drawn.angle + (90.0 if drawn.height > drawn.width else 0.0)
+    assert longest % 180 == pytest.approx(60.0)
 
 
 def test_pictures_are_written(records, tmp_path):

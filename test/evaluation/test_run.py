@@ -183,6 +183,15 @@ def test_questions_stay_balanced_when_a_run_goes_on(plan, subject):
     assert [len(record.asked) for record in run(subject(), biased, done)] == [0, 0, 0]
 
 
+def test_the_blank_run_sees_grey_alone(plan, subject):
+    stub, shown = subject(), []
+    observe = stub.blank.observe
+    stub.blank.observe = lambda image, stamp: shown.append(image) or observe(image, stamp)
+    list(run(stub, plan(3, questions=0), {}))
+    assert len(shown) == 4, "the same frames serve all scenes"
+    assert all((image == 128).all() for image in shown)
+
+
 def test_no_more_questions_than_wanted(plan, subject):
     (record, _) = run(subject(), plan(2, questions=2), {})
     assert [one.type for one in record.asked] == ["is"] * 2 + ["direction"] * 2 + ["distance"] * 2
