@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 IN_ENV := source dev/env.sh &&
 
-.PHONY: setup demo test test-all lint bench clean help
+.PHONY: setup demo test lint bench clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -18,7 +18,7 @@ lint: setup      ## style and types
 	@$(IN_ENV) ruff check . && ruff format --check . && mypy
 
 test: lint       ## the checks and the whole test suite
-	@$(IN_ENV) python -m pytest
+	@$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 bench: setup     ## the benchmarks; docs/performance.md holds their results
 	@$(IN_ENV) loc3r bench
