@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.png"
 COLUMNS = 4
-NO_CURVES = ("step", "split", "seconds", "cpu_seconds", "scenes")
+NO_CURVES = ("step", "split", "rate", "seconds", "cpu_seconds", "scenes")
 Record = Mapping[str, Any]
 
 
@@ -57,7 +57,8 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 def draw_curves(records: Iterable[Record]) -> Figure:
     """Draw each scalar against the step: training faint with its running mean, validation as dots."""
     records = list(records)
-    names = sorted({name for record in records for name in record} - set(NO_CURVES), key=lambda name: name != "loss")
+    found = {name for record in records for name in record} - set(NO_CURVES)
+    names = sorted(found, key=lambda name: (name != "loss", name))
     rows = max(1, math.ceil(len(names) / COLUMNS))
     figure = Figure(figsize=(4 * COLUMNS, 2.8 * rows), layout="constrained")
     for axes, name in zip(figure.subplots(rows, COLUMNS, squeeze=False).flat, names, strict=False):

@@ -1,0 +1,81 @@
+import math
+
+import numpy as np
+import pytest
+
+from loc3r_ros.data.suffixes import LOCATE, POSE_QUESTION, UNSUPERVISED, SuffixMaker, draw_suffixes, pose_text
+from loc3r_ros.prompt.template import PSEUDO_SITUATION, PromptTemplate
+from loc3r_ros.prompt.tokenizer import MESSAGE_END, ORIENTATION, POSITION
+from loc3r_ros.prompt.training import train_tokenizer
+from loc3r_ros.world.draw import Draw
+
+
+@pytest.fixture(scope="module")
+def template():
+    return PromptTemplate(train_tokenizer([], 300))
+
+
+def supervised(template, suffix):
+    return template.tokenizer.decode([int(token) for token in suffix.labels if token != UNSUPERVISED])
+
+
+def test_a_question_is_the_robots_prompt_with_its_answer(scene, template):
+    maker = SuffixMaker(template)
+    end = template.tokenizer.special(MESSAGE_END)
+    for question in scene.truth.questions:
+        suffix = maker.ask(question, scene.truth)
+        situation = None if question.situation is None else scene.truth.situations[question.situation]
+        prompt = template.ask(question.text, situation.text if situation else "")
+        np.testing.assert_array_equal(suffix.ids[: len(prompt.ids)], prompt.ids)
+        assert (suffix.labels[: len(prompt.ids)] == UNSUPERVISED).all() and suffix.ids[-1] == suffix.labels[-1] == end
+        assert (supervised(template, suffix), suffix.type) == (question.answer, question.type)
+        assert suffix.ids[suffix.position] == template.tokenizer.special(POSITION)
+        assert suffix.ids[suffix.orientation] == template.tokenizer.special(ORIENTATION)
+        assert suffix.pose == (situation.pose if situation else None)
+        assert (PSEUDO_SITUATION in template.tokenizer.decode(suffix.ids.tolist())) == (situation is None)
+
+
+def test_a_situation_alone_supervises_the_pose_only(scene, template):
+    situation = scene.truth.situations[0]
+    suffix = SuffixMaker(template).locate(situation)
+    np.testing.assert_array_equal(suffix.ids, template.locate(situation.text).ids)
+    assert (suffix.labels == UNSUPERVISED).all() and suffix.pose == situation.pose
+
+
+def test_pose_in_words(scene, template):
+    maker = SuffixMaker(template, pose_as_text=True)
+    situation = scene.truth.situations[0]
+    suffix = maker.locate(situation)
+    text = template.tokenizer.decode(suffix.ids.tolist())
+    assert situation.text + POSE_QUESTION in text and supervised(template, suffix) == pose_text(situation.pose)
+    special = {template.tokenizer.special(token) for token in (POSITION, ORIENTATION)}
+    for one in (suffix, maker.ask(scene.truth.questions[-1], scene.truth)):
+        assert not special & set(one.ids.tolist())
+        assert (one.position, one.orientation) == (-1, -1)
+    assert pose_text((1.26, -0.5, math.pi / 2)) == "1.3 -0.5 90"
+
+
+@pytest.mark.parametrize("pose_as_text", [False, True])
+@pytest.mark.parametrize("count", [2, 8, 1000])
+def test_every_situation_comes_and_no_question_twice(scene, template, count, pose_as_text):
+    truth = scene.truth
+    maker = SuffixMaker(template, pose_as_text)
+    suffixes = draw_suffixes(maker, truth, truth.questions, count, Draw(0, "test"))
+    silent = len(truth.situations) - len({one.situation for one in truth.questions} - {None})
+    located = len(truth.situations) if pose_as_text else silent
+    assert len(suffixes) == min(max(count, len(truth.situations)), len(truth.questions) + located)
+    assert {one.pose for one in suffixes if one.pose} == {one.pose for one in truth.situations}
+    assert len({one.ids.tobytes() for one in suffixes}) == len(suffixes)
+    assert sum(one.type == LOCATE for one in suffixes) == located > 0
+
+
+def test_a_situation_without_a_question_is_still_located(scene, template):
+    suffixes = draw_suffixes(SuffixMaker(template), scene.truth, [], 8, Draw(0, "test"))
+    assert [one.type for one in suffixes] == [LOCATE] * len(scene.truth.situations)
+
+
+def test_other_draws_ask_other_questions(scene, template):
+    maker, truth = SuffixMaker(template), scene.truth
+    first, again, other = (draw_suffixes(maker, truth, truth.questions, 8, Draw(seed, "test")) for seed in (0, 0, 1))
+    ids = [[one.ids.tobytes() for one in suffixes] for suffixes in (first, again, other)]
+    assert ids[0] == ids[1] != ids[2]

@@ -1,0 +1,63 @@
+"""Tiny models and recipes that the tests of training share."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from loc3r_ros.model.checkpoint import load_model, save_model, save_pose_prior
+from loc3r_ros.model.config import Loc3RConfig
+from loc3r_ros.model.cut3r import Cut3R
+from loc3r_ros.model.loc3r import Loc3R
+from loc3r_ros.train.config import DataConfig, JointConfig, OptimiserConfig, Phase, TrainConfig
+from loc3r_ros.train.stages import make_tokenizer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A tiny model's folder with random weights, large enough for every part to matter; tests must not change it."""
+    folder = tmp_path_factory.mktemp("tiny_model")
+    make_tokenizer(TrainConfig(size="tiny"), folder)
+    config = Loc3RConfig.load(folder / "config.json")
+    torch.manual_seed(0)
+    model, prior = Loc3R(config), Cut3R(config.pose_prior)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    save_model(model, folder)
+    save_pose_prior(prior, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    """Return a function that makes a short recipe without worker processes."""
+
+    def make(steps=4, batch=2, frames=3, **changes):
+        config = TrainConfig(
+            size="tiny",
+            phases=(Phase(steps, batch, frames),),
+            optimiser=OptimiserConfig(rate=3e-3, warmup=2),
+            data=DataConfig(scenes=100, validation_scenes=1, workers=0),
+            joint=JointConfig(walk_frames=8, suffixes=4),
+            validate_every=1000,
+            save_every=1000,
+        )
+        return replace(config, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def same_tensors():
+    """Return a function that says whether two folders hold the same model, bit for bit."""
+
+    def same(one, other):
+        first, second = (load_model(folder).state_dict() for folder in (one, other))
+        return all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+    return same

@@ -1,0 +1,25 @@
+import cv2
+
+from loc3r_ros.train.log import Log, draw_curves, read_log
+
+
+def test_curves_of_every_scalar(tmp_path):
+    log = Log(tmp_path, 0)
+    for step in range(1, 41):
+        log.add(step, "train", {"loss": 1 / step, "seconds": 1.0})
+    log.add(40, "validation", {"loss": 0.1, "acc_0.5m": 0.5})
+    figure = draw_curves(log.records)
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "acc_0.5m"]
+    loss, accuracy = figure.axes
+    assert len(loss.lines) == 3 and accuracy.lines[0].get_xydata().tolist() == [[40, 0.5]]
+    log.draw()
+    assert cv2.imread(str(tmp_path / "curves.png")).std() > 0
+
+
+def test_a_log_goes_on(tmp_path):
+    log = Log(tmp_path, 0)
+    for step in (1, 2, 3):
+        log.add(step, "train", {"loss": float(step)})
+    Log(tmp_path, 2).add(3, "train", {"loss": 9.0})
+    assert [(one["step"], one["loss"]) for one in read_log(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 9.0)]
+    assert read_log(tmp_path / "nowhere") == []

@@ -1,0 +1,124 @@
+"""From a recipe to a stage, the tokenizer and the frozen networks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from loc3r_ros.errors import CheckpointError, ConfigError
+from loc3r_ros.export.source import load_source
+from loc3r_ros.model.checkpoint import load_model, load_pose_prior
+from loc3r_ros.model.config import Loc3RConfig, preset
+from loc3r_ros.prompt.tokenizer import TextTokenizer
+from loc3r_ros.train.config import TrainConfig
+from loc3r_ros.train.joint_stage import JointStage
+from loc3r_ros.train.plan import tasks_at
+from loc3r_ros.train.stage import scaled_pixels
+from loc3r_ros.train.stages import joint_source, make_stage, make_tokenizer
+from loc3r_ros.world.language import vocabulary
+
+CPU = torch.device("cpu")
+
+
+def test_every_word_of_the_world_is_one_token_of_nanos(tmp_path):
+    tokenizer = make_tokenizer(TrainConfig(size="nano"), tmp_path)
+    for word in vocabulary():
+        whole = word.partition("'")[0]
+        for text in (whole, f" {whole}"):
+            assert len(tokenizer.encode(text, limit=10)) == 1, text
+    assert tokenizer.size <= 2048
+    text = "Could you tell me how far the wooden table is from the kitchen door?"
+    assert len(tokenizer.encode(text, limit=100)) < 1.7 * len(text.split())
+    config = Loc3RConfig.load(tmp_path / "config.json")
+    assert config == preset("nano")
+    again = tmp_path / "again"
+    make_tokenizer(TrainConfig(size="nano"), again)
+    assert (again / "tokenizer.json").read_bytes() == (tmp_path / "tokenizer.json").read_bytes()
+
+
+def test_weights_follow_the_seed(tiny_model, recipe):
+    def weights(name, seed):
+        return torch.cat([p.flatten() for p in make_stage(name, recipe(seed=seed), tiny_model).module.parameters()])
+
+    for name in ("vision", "pose", "joint"):
+        assert torch.equal(weights(name, 1), weights(name, 1)) and not torch.equal(weights(name, 1), weights(name, 2))
+
+
+def test_the_joint_stage_keeps_the_trained_tower(tiny_model, recipe):
+    stage = make_stage("joint", recipe(), tiny_model)
+    tower = load_model(tiny_model).vision.state_dict()
+    assert all(torch.equal(tensor, tower[name]) for name, tensor in stage.towers.vision.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in stage.towers.vision.parameters())
+    assert not any("vision" in name for name in stage.module.state_dict())
+
+
+def test_without_camera_tokens(tiny_model, recipe, tmp_path):
+    for from_scratch in (True, False):
+        config = recipe(from_scratch=from_scratch)
+        config = replace(config, joint=replace(config.joint, camera=False))
+        stage = make_stage("joint", config, tiny_model)
+        tasks = tasks_at(config, 0)
+        batch = stage.collate([stage.loader(task) for task in tasks], tasks, stage.new_state(), CPU)
+        stage.module(batch)["loss"].backward()
+        stage.save(stage.module.state_dict(), tmp_path / str(from_scratch))
+        model = load_source(tmp_path / str(from_scratch)).model
+        assert model.camera is None and not model.config.video.camera
+    with pytest.raises(ConfigError, match=r"no camera tokens: set joint\.camera to false"):
+        joint_source(recipe(), tmp_path / "True")
+
+
+def test_camera_tokens_are_those_that_the_robot_gets(tiny_model, recipe):
+    config = recipe()
+    stage = JointStage(joint_source(config, tiny_model), config)
+    video = stage.loader(tasks_at(config, 0)[0])
+    prior = load_pose_prior(tiny_model)
+    state = prior.initial_state()
+    with torch.no_grad():
+        for frame, token in zip(
+            scaled_pixels(torch.from_numpy(video.rgb)), stage.towers.see(video).camera, strict=True
+        ):
+            seen, state = prior.step(frame[None], state)
+            torch.testing.assert_close(torch.from_numpy(token).float(), seen.camera_token[0], atol=2e-3, rtol=2e-3)
+
+
+def test_cached_scenes_give_the_same_batch(tiny_model, recipe, tmp_path):
+    config = recipe()
+    config = replace(config, data=replace(config.data, cache=str(tmp_path)))
+    stage = make_stage("joint", config, tiny_model)
+    stage.prepare(CPU, bf16=False)
+    tasks = tasks_at(config, 0)
+    batches, kinds = [], []
+    for _ in range(2):
+        items = [stage.loader(task) for task in tasks]
+        kinds.append({type(item).__name__ for item in items})
+        batches.append(stage.collate(items, tasks, stage.new_state(), CPU))
+    assert kinds == [{"SceneVideo"}, {"SceneFeatures"}]
+    flat = [[*batch[:-1], *batch.texts] for batch in batches]
+    assert all(torch.equal(a, b) for a, b in zip(*flat, strict=True))
+
+
+def test_the_cache_knows_what_it_depends_on(tiny_model, recipe):
+    stage = make_stage("joint", recipe(), tiny_model)
+    key = stage.towers.key(32)
+    assert key == make_stage("joint", recipe(seed=5), tiny_model).towers.key(32) != stage.towers.key(16)
+    with torch.no_grad():
+        stage.towers.prior.pose_token[0, 0, 0] += 1e-3
+    assert stage.towers.key(32) != key
+    changed = stage.towers.key(32)
+    stage.towers.to(CPU, torch.bfloat16)
+    assert stage.towers.key(32) != changed
+
+
+def test_what_is_missing_is_said(tiny_model, recipe, tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        make_stage("vision", recipe(), tmp_path)
+    TextTokenizer.load(tiny_model).save(tmp_path)
+    config = Loc3RConfig.load(tiny_model / "config.json")
+    config.save(tmp_path / "config.json")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
+        make_stage("joint", recipe(), tmp_path)
+    replace(config, pose_prior=replace(config.pose_prior, route="cut3r")).save(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match=r"change pose_prior\.route"):
+        make_stage("pose", recipe(), tmp_path)
+    with pytest.raises(ConfigError, match="no training stage 'all'"):
+        make_stage("all", recipe(), tiny_model)
