@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from loc3r_ros.errors import NotReadyError
-from loc3r_ros.interface import FloatArray, ImageArray, Keyframe, Layout, Place, Reply
+from loc3r_ros.interface import FloatArray, ImageArray, Keyframe, Layout, Place, Reply, Trajectory
 from loc3r_ros.keyframes import KeyframeBuffer
 
 PREVIEW_SIDE = 320
@@ -51,6 +51,10 @@ class CameraOnly:
         _refuse()
 
     def layout(self) -> Layout:
+        """Raise `NotReadyError`."""
+        _refuse()
+
+    def trajectory(self) -> Trajectory:
         """Raise `NotReadyError`."""
         _refuse()
 

@@ -108,6 +108,31 @@ class Layout:
     anchor_id: int
 
 
+@dataclass(frozen=True)
+class Trajectory:
+    """The cameras of the keyframes as the pose prior places them, beside what odometry says of them.
+
+    Attributes:
+        anchor_id: which anchor the poses refer to.
+        stamps: (N,) of the keyframes, ns, rising.
+        anchor_t_cameras: (N, 4, 4) from the pose prior, optical axes.
+        odom_t_cameras: (N, 4, 4) from odometry; NaN where there was none.
+        anchor_t_newest: (4, 4) camera at the newest frame, keyframe or not.
+        position_sigma: calibrated standard deviation of the pose prior's positions, metres.
+        heading_sigma: the same of its headings, radians.
+        previous_t_anchor: (4, 4) the anchor in the frame of the one before, where it was rebuilt from that.
+    """
+
+    anchor_id: int
+    stamps: npt.NDArray[np.int64]
+    anchor_t_cameras: FloatArray
+    odom_t_cameras: FloatArray
+    anchor_t_newest: FloatArray
+    position_sigma: float
+    heading_sigma: float
+    previous_t_anchor: FloatArray | None = None
+
+
 @runtime_checkable
 class LocalizerProtocol(Protocol):
     """What the node asks of a localizer. Every method may raise `NotReadyError` with the reason.
@@ -148,6 +173,10 @@ class LocalizerProtocol(Protocol):
 
     def layout(self) -> Layout:
         """Return the bird's-eye-view map."""
+        ...
+
+    def trajectory(self) -> Trajectory:
+        """Return where the pose prior places the keyframes, and where odometry does."""
         ...
 
     def reset(self) -> None:

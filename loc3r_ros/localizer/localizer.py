@@ -10,7 +10,7 @@ import numpy as np
 
 from loc3r_ros.engines import EngineSet
 from loc3r_ros.errors import EngineError
-from loc3r_ros.interface import FloatArray, ImageArray, Keyframe, Layout, Place, Reply
+from loc3r_ros.interface import FloatArray, ImageArray, Keyframe, Layout, Place, Reply, Trajectory
 from loc3r_ros.keyframes import KeyframeBuffer, MotionPolicy
 from loc3r_ros.localizer import session
 from loc3r_ros.localizer.frames import prepare
@@ -217,6 +217,28 @@ class Localizer:
             colour=np.concatenate([entry.record.colour for entry in snapshot.entries]),
             keyframe_index=np.repeat([entry.record.index for entry in snapshot.entries], patches),
             anchor_id=snapshot.anchor_id,
+        )
+
+    def trajectory(self) -> Trajectory:
+        """Return where the pose prior places the keyframes, and where odometry does.
+
+        Raises:
+            NotReadyError: nothing has been seen yet.
+        """
+        snapshot, whereabouts = self._memory.snapshot, self._memory.whereabouts
+        anchor = self._memory.anchor(snapshot.anchor_id)
+        known = {one.index: one.reference_t_camera for one in self._memory.keyframes if one.reference == "odom"}
+        poses = [known.get(entry.record.index) for entry in snapshot.entries]
+        calibration = self.engines.manifest.calibration
+        return Trajectory(
+            anchor_id=snapshot.anchor_id,
+            stamps=np.array([entry.record.stamp for entry in snapshot.entries]),
+            anchor_t_cameras=np.array([entry.anchor_t_camera for entry in snapshot.entries]),
+            odom_t_cameras=np.array([np.full((4, 4), np.nan) if pose is None else pose for pose in poses]),
+            anchor_t_newest=whereabouts.anchor_t_camera,
+            position_sigma=calibration.own_position_sigma,
+            heading_sigma=calibration.own_heading_sigma,
+            previous_t_anchor=anchor.previous_t_anchor,
         )
 
     def _prefill(self, question: str, situation: str, snapshot: Snapshot, watch: Stopwatch) -> Question:

@@ -15,7 +15,8 @@ def test_a_localizer_without_a_model_says_why():
     localizer = CameraOnly(KeyframeBuffer(8, MotionPolicy()))
     assert isinstance(localizer, LocalizerProtocol)
     requests = (
-        localizer.where_am_i, localizer.layout, lambda: localizer.locate("here"), lambda: localizer.ask("what?"),
+        localizer.where_am_i, localizer.layout, localizer.trajectory,
+        lambda: localizer.locate("here"), lambda: localizer.ask("what?"),
         lambda: localizer.ask_stream("what?"), lambda: localizer.save("a"), lambda: localizer.restore("a"),
     )  # fmt: skip
     for request in requests:

@@ -140,6 +140,9 @@ class Oracle:
         noisy = points + self.noise * self.draw.normal(size=points.shape)
         return Layout(noisy, sigma, np.zeros((len(points), 3), np.uint8), index, self.anchor_id)
 
+    def trajectory(self):
+        raise NotImplementedError
+
     def save(self, path):
         raise NotImplementedError
 

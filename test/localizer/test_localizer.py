@@ -34,6 +34,7 @@ def test_before_the_first_image_every_question_is_answered_at_once(make, tmp_pat
     questions = [
         localizer.where_am_i,
         localizer.layout,
+        localizer.trajectory,
         lambda: localizer.locate(SITUATION),
         lambda: localizer.ask("What?"),
         lambda: localizer.ask_stream("What?"),
@@ -53,6 +54,18 @@ def test_a_described_place(seen):
     assert 0 <= place.confidence <= 1
     assert (place.anchor_id, place.stamp, place.keyframe_count) == (0, 2 * SECOND, 3)
     assert place.timings["prefill"] > 0
+
+
+def test_the_trajectory_stands_beside_the_odometry(make):
+    localizer, pose = make(), np.eye(4)
+    for number, odometry in enumerate([pose, None, pose]):
+        localizer.observe(image(number), number * SECOND, odometry)
+    trajectory = localizer.trajectory()
+    np.testing.assert_array_equal(np.isnan(trajectory.odom_t_cameras[:, 0, 0]), [False, True, False])
+    np.testing.assert_array_equal(trajectory.stamps, np.arange(3) * SECOND)
+    np.testing.assert_array_equal(trajectory.anchor_t_newest, trajectory.anchor_t_cameras[-1])
+    assert trajectory.anchor_id == localizer.where_am_i().anchor_id
+    assert (trajectory.position_sigma, trajectory.previous_t_anchor) == (0.3, None)
 
 
 def test_another_description_is_another_place(seen):

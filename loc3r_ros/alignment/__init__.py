@@ -1,0 +1,10 @@
+"""From the anchor frame to the odometry and the map: where an anchor lies, at what scale, and how sure that is.
+
+The model speaks in its anchor frame, whose poses come from a pose prior (CUT3R) that may drift, jump or err in scale.
+"""
+
+from loc3r_ros.alignment.aligner import Aligner, Located, locate
+from loc3r_ros.alignment.dead_reckoning import DeadReckoning, OdometryNoise
+from loc3r_ros.alignment.trajectory import Alignment, align
+
+__all__ = ["Aligner", "Alignment", "DeadReckoning", "Located", "OdometryNoise", "align", "locate"]
