@@ -15,6 +15,9 @@ from types import ModuleType
 from loc3r_ros import __version__, commands
 from loc3r_ros.errors import Loc3RError
 
+ROS_MODULES = frozenset({"rclpy", "rcl_interfaces", "builtin_interfaces", "sensor_msgs", "std_srvs", "rosgraph_msgs"})
+GENERATED_MODULES = frozenset({"loc3r_ros.msg", "loc3r_ros.srv", "loc3r_ros.action"})
+
 
 def verbs() -> dict[str, str]:
     """Return verb -> module name for every command; an underscore in a module's name is a dash in its verb."""
@@ -52,10 +55,26 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except Loc3RError as error:
-        print(f"loc3r {arguments.verb}: {error}", file=sys.stderr)
-        return 1
+        return _fail(arguments.verb, str(error))
+    except ModuleNotFoundError as error:
+        return _fail(arguments.verb, explain_missing(error.name or str(error)))
     except KeyboardInterrupt:
         return 130
+
+
+def explain_missing(module: str) -> str:
+    """Return the sentence about a Python module that is not installed."""
+    if module.split(".")[0] in ROS_MODULES or module in GENERATED_MODULES:
+        return (
+            f"it needs ROS 2 and the built package, but there is no module {module}: source the workspace's "
+            "install/setup.bash, or dev/env.sh in the source tree."
+        )
+    return f"it needs the Python module {module}, which is not installed: see README.md."
+
+
+def _fail(verb: str, sentence: str) -> int:
+    print(f"loc3r {verb}: {sentence}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":
