@@ -10,6 +10,9 @@ import numpy as np
 from loc3r_ros import geometry
 from loc3r_ros.interface import FloatArray
 
+AT_REST = 1e-4
+"""Metres and radians between two frames, below which a robot stands."""
+
 
 @dataclass(frozen=True)
 class OdometryNoise:
@@ -17,7 +20,7 @@ class OdometryNoise:
 
     Attributes:
         scale: of the distance, the same for a whole run.
-        heading_rate: rad/s, the same for a whole run.
+        heading_rate: rad/s, the same for a whole run; it counts while the robot moves.
         position: metres for the first metre; grows with the square root of the distance.
         heading: radians for the first radian of turning; grows with its square root.
     """
@@ -59,6 +62,8 @@ class DeadReckoning:
             return
         x, y = odom_t_base[:2] - before[0][:2]
         turn = abs(float(geometry.angle_difference(odom_t_base[2], before[0][2])))
+        if math.hypot(x, y) < AT_REST and turn < AT_REST:
+            return
         jacobian = np.eye(5)
         jacobian[0, 2:4], jacobian[1, 2:4], jacobian[2, 4] = (-y, x), (x, y), (stamp - before[1]) / 1e9
         self._state = jacobian @ self._state @ jacobian.T

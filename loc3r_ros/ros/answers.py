@@ -8,6 +8,7 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovariance
 
 from loc3r_ros import geometry
+from loc3r_ros.alignment import Located
 from loc3r_ros.interface import HEADING_BINS, FloatArray, Place, Reply
 from loc3r_ros.msg import Answer, LanguagePose
 from loc3r_ros.ros.conversions import SMALLEST_VARIANCE, UNKNOWN, pose_message, time_message
@@ -33,23 +34,20 @@ def planar_pose(pose: FloatArray, covariance: FloatArray) -> PoseWithCovariance:
     return message
 
 
-def language_pose(place: Place, target_t_anchor: FloatArray, frame: str, latency: float) -> LanguagePose:
+def language_pose(place: Place, located: Located, frame: str, latency: float) -> LanguagePose:
     """Return the message of a place.
 
     Args:
         place: in the anchor frame.
-        target_t_anchor: (3,) pose of the anchor in `frame`.
+        located: the same in `frame`.
         frame: name of the target frame.
         latency: seconds since the request.
     """
-    heading = float(target_t_anchor[2])
-    probabilities = turn_distribution(place.heading_distribution, heading)
+    turn = float(geometry.angle_difference(located.pose[2], place.pose[2]))
+    probabilities = turn_distribution(place.heading_distribution, turn)
     message = LanguagePose(situation=place.situation)
     message.header.frame_id, message.header.stamp = frame, time_message(place.stamp)
-    message.pose = planar_pose(
-        geometry.compose2(target_t_anchor, place.pose),
-        geometry.rotate_covariance(place.covariance, geometry.rotation2(heading)),
-    )
+    message.pose = planar_pose(located.pose, located.covariance)
     message.heading_probabilities = probabilities.astype(np.float32)
     message.heading_stddev = min(geometry.circular_std(BIN_CENTRES, probabilities), UNKNOWN)
     message.confidence = float(place.confidence)

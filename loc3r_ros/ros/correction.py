@@ -7,11 +7,15 @@ import threading
 import numpy as np
 
 from loc3r_ros import geometry
+from loc3r_ros.alignment import DeadReckoning, Located
 from loc3r_ros.interface import FloatArray
+
+PLANAR = np.ix_([0, 1, 5], [0, 1, 5])
+"""x, y and heading in a (6, 6) covariance in the order of REP-103."""
 
 
 class Correction:
-    """The last correction; safe to use from several threads.
+    """The last correction, and how far the odometry may have drifted since; safe to use from several threads.
 
     It begins as the identity: until something is known, `map` is where the odometry began, and the robot counts as not
     localized.
@@ -21,6 +25,8 @@ class Correction:
         self._lock = threading.Lock()
         self._map_t_odom: FloatArray = np.eye(4)
         self._covariance: FloatArray | None = None
+        self._robot: FloatArray = np.zeros(3)
+        self._reckoning = DeadReckoning()
 
     @property
     def map_t_odom(self) -> FloatArray:
@@ -30,9 +36,25 @@ class Correction:
 
     @property
     def covariance(self) -> FloatArray | None:
-        """(6, 6) covariance of the robot's pose in `map`; None while it is not localized."""
+        """(6, 6) covariance of the robot's pose in `map`, odometry's drift included; None while it is not localized."""
         with self._lock:
-            return self._covariance
+            if self._covariance is None:
+                return None
+            covariance = self._covariance.copy()
+            covariance[PLANAR] = self._drift()
+            return covariance
+
+    def follow(self, odom_t_base: FloatArray, stamp: int) -> None:
+        """Note the (4, 4) odometry at a stamp in ns."""
+        with self._lock:
+            self._robot = geometry.planar(odom_t_base)
+            self._reckoning.follow(self._robot, stamp)
+
+    def into_map(self, located: Located) -> Located:
+        """Return a place, given in `odom`, in `map`."""
+        with self._lock:
+            map_t_odom = geometry.planar(self._map_t_odom)
+            return located.moved(map_t_odom).blurred(geometry.compose2(map_t_odom, self._robot), self._drift())
 
     def seed(self, map_t_base: FloatArray, odom_t_base: FloatArray, covariance: FloatArray) -> None:
         """Take a pose of the robot in `map` for true.
@@ -45,8 +67,18 @@ class Correction:
         with self._lock:
             self._map_t_odom = map_t_base @ geometry.invert(odom_t_base)
             self._covariance = covariance
+            self._robot = geometry.planar(odom_t_base)
+            odom_r_map = geometry.rotation2(-geometry.planar(self._map_t_odom)[2])
+            self._reckoning.restart(geometry.rotate_covariance(covariance[PLANAR], odom_r_map))
 
     def reset(self) -> None:
         """Forget it."""
         with self._lock:
             self._map_t_odom, self._covariance = np.eye(4), None
+            self._robot, self._reckoning = np.zeros(3), DeadReckoning()
+
+    def _drift(self) -> FloatArray:
+        """Return the (3, 3) covariance of the robot's pose in the plane along the axes of `map`."""
+        return geometry.rotate_covariance(
+            self._reckoning.covariance, geometry.rotation2(geometry.planar(self._map_t_odom)[2])
+        )

@@ -2,8 +2,8 @@
 
 An image arrives in the thread of the inputs and goes into a slot of one (`intake`). The worker takes the newest,
 decodes it, waits at most `odometry_timeout` for the odometry at its stamp, shows both to the localizer (`observer`) and
-publishes what came of it (`session`, `outputs`). Timers broadcast `map` -> `odom`, watch the camera and publish
-diagnostics. Services and the action answer from the localizer's snapshot in threads of their own (`services`).
+publishes what came of it (`session`, `outputs`). Timers broadcast the transforms from `map`, watch the camera and
+publish diagnostics. Services and the action answer from the localizer's snapshot in threads of their own (`services`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -226,12 +227,11 @@ class Loc3rNode(GuardedLifecycleNode):
         self._broadcast_timer = self.create_timer(period, self._broadcast, callback_group=self._broadcast_group)
 
     def _broadcast(self) -> None:
-        """Send `map` -> `odom` ahead of time, so that a lookup between two broadcasts succeeds."""
+        """Send the transforms from `map` ahead of time, so that a lookup between two broadcasts succeeds."""
         session, now = self._session, self.parameters
-        if session is None or not now.publish_tf or not now.odom_frame or not self.transforms.has_seen(now.odom_frame):
-            return
-        stamp = self.get_clock().now().nanoseconds + round(now.transform_tolerance * 1e9)
-        self._outputs.broadcast(now.odom_frame, session.correction.map_t_odom, stamp)
+        if session is not None and now.publish_tf:
+            stamp = self.get_clock().now().nanoseconds + round(now.transform_tolerance * 1e9)
+            self._outputs.broadcast(session.frames(), stamp)
 
     def _watch(self) -> None:
         self._inputs.refresh()
@@ -245,6 +245,8 @@ class Loc3rNode(GuardedLifecycleNode):
                 self._inputs.camera_info,
                 self.get_clock().now().nanoseconds,
             )
+            with suppress(NotReadyError):
+                self._outputs.send_layout(self._session.layout, self.get_clock().now().nanoseconds)
 
     def _report(self) -> None:
         stamp = self.get_clock().now().nanoseconds

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Path
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, PointCloud2
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from loc3r_ros.interface import FloatArray, Keyframe
+from loc3r_ros.interface import FloatArray, Keyframe, Layout
 from loc3r_ros.ros import markers
 from loc3r_ros.ros.conversions import (
     camera_forward,
@@ -20,6 +20,7 @@ from loc3r_ros.ros.conversions import (
     stamped_pose,
     time_message,
 )
+from loc3r_ros.ros.point_cloud import layout_cloud
 from loc3r_ros.ros.qos import LATCHED, TRANSFORMS
 from loc3r_ros.ros.transforms import transform_message
 
@@ -34,11 +35,12 @@ class Outputs:
         self._keyframes = node.create_publisher(Path, "keyframes", LATCHED)
         self._markers = node.create_publisher(MarkerArray, "markers", LATCHED)
         self._transforms = node.create_publisher(TFMessage, "/tf", TRANSFORMS)
-        self._are_markers_stale = False
+        self._layout = node.create_publisher(PointCloud2, "layout", LATCHED)
+        self._are_markers_stale = self._is_layout_stale = False
 
     def close(self) -> None:
         """End the publishers."""
-        for publisher in (self._pose, self._keyframes, self._markers, self._transforms):
+        for publisher in (self._pose, self._keyframes, self._markers, self._layout, self._transforms):
             self._node.destroy_publisher(publisher)
 
     def send_pose(self, map_t_base: FloatArray, covariance: FloatArray | None, stamp: int) -> None:
@@ -54,7 +56,7 @@ class Outputs:
             for keyframe, map_t_camera in placed(keyframes, map_t_odom)
         ]
         self._keyframes.publish(path)
-        self._are_markers_stale = True
+        self._are_markers_stale = self._is_layout_stale = True
 
     def send_markers(
         self,
@@ -79,9 +81,21 @@ class Outputs:
         """Draw the markers again at the next occasion."""
         self._are_markers_stale = True
 
-    def broadcast(self, odom_frame: str, map_t_odom: FloatArray, stamp: int) -> None:
-        """Publish `map` -> `odom`."""
-        self._transforms.publish(TFMessage(transforms=[transform_message(self._frame, odom_frame, map_t_odom, stamp)]))
+    def send_layout(self, make: Callable[[], Layout], stamp: int) -> None:
+        """Publish the layout in `map`, which `make` returns, where it changed and someone listens.
+
+        Raises:
+            NotReadyError: `make` has none.
+        """
+        if self._is_layout_stale and self._layout.get_subscription_count():
+            self._layout.publish(layout_cloud(make(), self._frame, stamp))
+            self._is_layout_stale = False
+
+    def broadcast(self, frames: Mapping[str, FloatArray], stamp: int) -> None:
+        """Publish `map` -> frame for each frame with its (4, 4) pose."""
+        transforms = [transform_message(self._frame, frame, pose, stamp) for frame, pose in frames.items()]
+        if transforms:
+            self._transforms.publish(TFMessage(transforms=transforms))
 
 
 def placed(keyframes: Sequence[Keyframe], map_t_odom: FloatArray) -> list[tuple[Keyframe, FloatArray]]:

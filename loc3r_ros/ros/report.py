@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
+from loc3r_ros.alignment import Alignment
 from loc3r_ros.ros.diagnostics import (
     ERROR,
     OK,
@@ -72,7 +74,10 @@ class Reporter:
         (before, counted), self._last_report = self._last_report, (now, counts)
         rate = max(0, counts.received - counted.received) / max(now - before, 1e-3)
         return diagnostic_array(
-            stamp, self._camera(state, session, counts, rate), self._localizer(state, session, parameters)
+            stamp,
+            self._camera(state, session, counts, rate),
+            self._localizer(state, session, parameters),
+            alignment_status(session.placement.alignment if session is not None else None),
         )
 
     def _camera(self, state: str, session: Session | None, counts: FrameCounts, rate: float) -> DiagnosticStatus:
@@ -111,3 +116,21 @@ class Reporter:
             elif not parameters.engines:
                 message = f"{state}, without a model"
         return status("loc3r: localizer", level, message, values)
+
+
+def alignment_status(alignment: Alignment | None) -> DiagnosticStatus:
+    """Return how the model's anchor lies in the map, and what is wrong with the pose prior."""
+    if alignment is None:
+        return status("loc3r: alignment", OK, "no anchor yet", {})
+    x, y, heading, _ = np.sqrt(np.diag(alignment.covariance))
+    values = {
+        "anchor": alignment.anchor_id,
+        "scale": f"{alignment.scale:.3f}",
+        "scale sigma": f"{alignment.scale_sigma:.3f}",
+        "position sigma [m]": f"{np.hypot(x, y):.3f}",
+        "heading sigma [deg]": f"{np.degrees(heading):.2f}",
+        "keyframes with odometry": alignment.keyframe_count,
+        "outliers": alignment.outlier_count,
+    }
+    source = "fitted to the odometry" if alignment.has_odometry else "by the pose prior alone"
+    return status("loc3r: alignment", WARN if alignment.reason else OK, alignment.reason or source, values)

@@ -16,6 +16,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from loc3r_ros import geometry
 from loc3r_ros.action import AskStream
+from loc3r_ros.alignment import Located
 from loc3r_ros.errors import ConfigError, Loc3RError, NotReadyError
 from loc3r_ros.interface import LocalizerProtocol, Place, Reply
 from loc3r_ros.msg import Answer, LanguagePose
@@ -124,14 +125,18 @@ class Services:
             response.answer = reply.text
             self._publish_answer(session, reply, request.question, request.situation, begin)
         place = self._questions.ask(lambda: self._locate(localizer, request.situation), timeout)
-        response.pose = self._place_message(session, place, request.target_frame, begin)
+        located = session.locate(place)
+        response.pose = self._place_message(session, place, located, request.target_frame, begin)
         if request.situation:
-            self._places.publish(self._place_message(session, place, "", begin))
+            session.placement.described = located.pose
+            self._places.publish(self._place_message(session, place, located, "", begin))
         position = response.pose.pose.pose.position
         response.message = (
             f"At x {position.x:.2f} m, y {position.y:.2f} m in '{response.pose.header.frame_id}', "
             f"{100 * place.confidence:.0f} % sure to be within 1 m."
         )
+        if located.reason:
+            response.message += f" But it is doubtful: {located.reason}"
 
     def _ask(self, request: Ask.Request, response: Ask.Response) -> None:
         begin = time.monotonic()
@@ -185,21 +190,25 @@ class Services:
     def _locate(localizer: LocalizerProtocol, situation: str) -> Place:
         return localizer.locate(situation) if situation else localizer.where_am_i()
 
-    def _place_message(self, session: Session, place: Place, target_frame: str, begin: float) -> LanguagePose:
+    def _place_message(
+        self, session: Session, place: Place, located: Located, target_frame: str, begin: float
+    ) -> LanguagePose:
         """Return a place in `target_frame`, as that lay at the newest odometry, or in the map where that is empty."""
-        parameters, anchor = self._brain.parameters, session.map_t_anchor()
+        parameters = self._brain.parameters
         if target_frame in ("", parameters.map_frame):
-            return language_pose(place, anchor, parameters.map_frame, time.monotonic() - begin)
+            return language_pose(place, located, parameters.map_frame, time.monotonic() - begin)
         stamp = session.robot_pose().stamp
         target_t_odom = self._brain.transforms.lookup(target_frame, parameters.odom_frame, stamp)
         target_t_map = target_t_odom @ geometry.invert(session.correction.map_t_odom)
-        anchor = geometry.compose2(geometry.planar(target_t_map), anchor)
-        message = language_pose(place, anchor, target_frame, time.monotonic() - begin)
+        located = located.moved(geometry.planar(target_t_map))
+        message = language_pose(place, located, target_frame, time.monotonic() - begin)
         message.header.stamp = time_message(stamp)
         return message
 
     def _publish_answer(self, session: Session, reply: Reply, question: str, situation: str, begin: float) -> Answer:
-        pose = None if reply.pose is None else self._place_message(session, reply.pose, "", begin)
+        pose = None
+        if reply.pose is not None:
+            pose = self._place_message(session, reply.pose, session.locate(reply.pose), "", begin)
         latency = time.monotonic() - begin
         answer = answer_message(reply, question, situation, pose, self._brain.parameters.map_frame, latency)
         self._answers.publish(answer)

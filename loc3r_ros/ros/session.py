@@ -13,21 +13,25 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from sensor_msgs.msg import CompressedImage, Image
 
 from loc3r_ros import geometry
+from loc3r_ros.alignment import Located
 from loc3r_ros.errors import Loc3RError, NotReadyError
-from loc3r_ros.interface import FloatArray, Keyframe, LocalizerProtocol
+from loc3r_ros.interface import FloatArray, Keyframe, Layout, LocalizerProtocol, Place
 from loc3r_ros.ros.conversions import PoseMessageError, read_initial_pose, stamp_from_message
 from loc3r_ros.ros.correction import Correction
 from loc3r_ros.ros.diagnostics import Stages
 from loc3r_ros.ros.intake import Frame, FrameCounts, Intake, Outcome
 from loc3r_ros.ros.observer import Observation, Observer
-from loc3r_ros.ros.outputs import Outputs, placed
+from loc3r_ros.ros.outputs import Outputs
 from loc3r_ros.ros.parameters import Parameters
-from loc3r_ros.ros.transforms import TransformListener
+from loc3r_ros.ros.placement import Placement
+from loc3r_ros.ros.transforms import TransformError, TransformListener
 
 Log = Callable[[str], object]
 
 LOADING_PATIENCE = 2.0
 """s that the end of a session waits for engines that are being loaded."""
+DESCRIBED_FRAME = "loc3r/described_pose"
+"""The frame of the last localized description."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Session:
         """
         self.stages = Stages()
         self.correction = Correction()
+        self.placement = Placement(self.correction, self._has_odometry)
         self.labels: dict[str, RobotPose] = {}
         self.defect = ""
         self._parameters = parameters
@@ -78,6 +83,7 @@ class Session:
         self._failure = ""
         self._begin = time.monotonic()
         self._robot: tuple[FloatArray, int] | None = None
+        self._camera: tuple[str, FloatArray] | None = None
         self._observer = Observer(transforms, self.stages, warn, self._forget)
         self._intake = Intake(self._handle)
         self._intake.submit(lambda: self._load(load))
@@ -127,17 +133,36 @@ class Session:
         odom_t_base, stamp = self._robot
         return RobotPose(self.correction.map_t_odom @ odom_t_base, stamp)
 
-    def map_t_anchor(self) -> FloatArray:
-        """Return the (3,) pose of the anchor frame in `map`: on the floor under the first keyframe's camera.
+    def locate(self, place: Place) -> Located:
+        """Return a place in `map`.
 
         Raises:
-            NotReadyError: the first keyframe has no odometry.
+            NotReadyError: it is not known where its anchor lies.
         """
-        first = self.keyframes()[:1]
-        cameras = placed(first, self.correction.map_t_odom)
-        if not cameras:
-            raise NotReadyError("The memory has no place in the map: its first keyframe came without odometry.")
-        return geometry.planar(geometry.world_t_anchor(cameras[0][1]))
+        return self.placement.locate(place, self.localizer())
+
+    def layout(self) -> Layout:
+        """Return the layout in `map`.
+
+        Raises:
+            NotReadyError: there is none.
+        """
+        return self.placement.layout(self.localizer())
+
+    def frames(self) -> dict[str, FloatArray]:
+        """Return frame -> (4, 4) pose in `map` of all that is to be broadcast.
+
+        `odom_frame` where TF names it; else the camera as the pose prior sees it, or the robot that carries it: a frame
+        has one parent.
+        """
+        frames: dict[str, FloatArray] = {}
+        if self._has_odometry():
+            frames[self._parameters().odom_frame] = self.correction.map_t_odom
+        elif self._camera is not None:
+            frames[self._camera[0]] = self._camera[1]
+        if self.placement.described is not None:
+            frames[DESCRIBED_FRAME] = geometry.from_planar(self.placement.described)
+        return frames
 
     # --- what the node tells ------------------------------------------------------------------------------------------
 
@@ -199,6 +224,10 @@ class Session:
         """End the worker; engines that load cannot be interrupted and are not waited for."""
         self._intake.close(None if self.loading_time is None else LOADING_PATIENCE)
 
+    def _has_odometry(self) -> bool:
+        odom = self._parameters().odom_frame
+        return bool(odom) and self._transforms.has_seen(odom)
+
     # --- in the worker ------------------------------------------------------------------------------------------------
 
     def _load(self, load: Callable[[], LocalizerProtocol]) -> None:
@@ -214,6 +243,7 @@ class Session:
     def _restore(self, path: Path) -> None:
         self.localizer().restore(path)
         self._observer.forget()
+        self.placement.reset()
         self._announce_keyframes(0)
 
     def _handle(self, frame: Frame) -> Outcome:
@@ -223,6 +253,7 @@ class Session:
             if observation is None:
                 return Outcome.REPLACED
             with self.stages.time("publish"):
+                self._place_camera(observation, frame.message.header.frame_id)
                 self._announce(observation)
             return Outcome.PROCESSED
         except Loc3RError as error:
@@ -232,9 +263,27 @@ class Session:
             self._warn(f"Image not used, by a defect:\n{traceback.format_exc()}")
         return Outcome.FAILED
 
+    def _place_camera(self, observation: Observation, camera: str) -> None:
+        """Align with the frame where it says something new, and without odometry find the camera."""
+        is_blind = observation.odom_t_base is None
+        if observation.keyframe is not None or is_blind:
+            self.placement.update(self.localizer())
+        map_t_camera, parameters = self.placement.map_t_camera, self._parameters()
+        if map_t_camera is None or not is_blind:
+            self._camera = None
+            return
+        camera = parameters.camera_frame or camera
+        try:
+            base_t_camera = self._transforms.lookup(parameters.base_frame, camera, observation.stamp)
+        except TransformError:
+            self._camera = camera, map_t_camera
+        else:
+            self._camera = parameters.base_frame, map_t_camera @ geometry.invert(base_t_camera)
+
     def _announce(self, observation: Observation) -> None:
         if observation.odom_t_base is not None:
             self._robot = observation.odom_t_base, observation.stamp
+            self.correction.follow(*self._robot)
             map_t_base = self.correction.map_t_odom @ observation.odom_t_base
             self._outputs.send_pose(map_t_base, self.correction.covariance, observation.stamp)
         if observation.keyframe is not None:
@@ -248,8 +297,9 @@ class Session:
             self._localizer.reset()
         self._observer.forget()
         self.correction.reset()
+        self.placement.reset()
         self.labels = {}
-        self._robot = None
+        self._robot = self._camera = None
         self._announce_keyframes(0)
 
     def _seed(self, message: PoseWithCovarianceStamped, now: int) -> str:
@@ -265,6 +315,7 @@ class Session:
         except Loc3RError as error:
             return str(error)
         self.correction.seed(map_t_base, odom_t_base, covariance)
+        self.placement.described = None  # it was told in another map
         self._robot = odom_t_base, stamp
         self._outputs.send_pose(map_t_base, covariance, stamp)
         self._announce_keyframes(stamp)

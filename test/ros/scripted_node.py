@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from rclpy.executors import MultiThreadedExecutor
 
+from loc3r_ros import geometry
 from loc3r_ros.camera_only import CameraOnly
 from loc3r_ros.errors import NotReadyError
-from loc3r_ros.interface import HEADING_BINS, Place, Reply
+from loc3r_ros.interface import HEADING_BINS, Layout, Place, Reply, Trajectory
 from loc3r_ros.ros.lifecycle import run
 from loc3r_ros.ros.localizers import make_buffer
 from loc3r_ros.ros.node import THREADS, Loc3rNode
@@ -37,6 +38,26 @@ class Scripted(CameraOnly):
             situation, np.array([1.0, 2.0, 0.0]), np.diag([0.04, 0.09, 0.01]), heading, 0.75, 3,
             keyframes[-1].stamp, len(keyframes),
         )  # fmt: skip
+
+    def trajectory(self):
+        """The truth where there is odometry, else a camera that stands at the height of 1 m."""
+        keyframes = self.keyframes()
+        if not keyframes:
+            raise NotReadyError("No image has been seen yet.")
+        unknown = np.full((4, 4), np.nan)
+        odometry = np.array([unknown if one.reference != "odom" else one.reference_t_camera for one in keyframes])
+        if np.isfinite(odometry).all():
+            cameras = geometry.invert(geometry.world_t_anchor(odometry[0])) @ odometry
+        else:
+            cameras = np.tile(
+                geometry.from_planar((0, 0, 0), 1.0) @ geometry.CAMERA_LINK_T_OPTICAL, (len(odometry), 1, 1)
+            )
+        stamps = np.array([one.stamp for one in keyframes])
+        return Trajectory(3, stamps, cameras, odometry, cameras[-1], position_sigma=0.01, heading_sigma=0.01)
+
+    def layout(self):
+        points, colour = np.array([[1.0, 2.0], [0.0, 0.0]]), np.array([[255, 128, 1], [0, 0, 0]], np.uint8)
+        return Layout(points, np.full((2, 2), 0.25), colour, np.array([0, 7]), 3)
 
     def ask(self, question, situation=""):
         if question == "Think long.":

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loc3r_ros import geometry
+from loc3r_ros.alignment import Located
 from loc3r_ros.interface import HEADING_BINS, Place, Reply
 from loc3r_ros.ros import answers
 
@@ -41,7 +42,8 @@ def place():
 
 
 def test_a_place_is_carried_into_the_map():
-    message = answers.language_pose(place(), np.array([10.0, 20.0, np.pi / 2]), "map", 0.25)
+    located = Located(np.array([10.0, 21.0, np.pi / 2]), np.diag([0.01, 0.04, 0.02]))
+    message = answers.language_pose(place(), located, "map", 0.25)
     position, turn = message.pose.pose.position, message.pose.pose.orientation
     assert (position.x, position.y) == pytest.approx((10.0, 21.0))
     assert (turn.z, turn.w) == pytest.approx((np.sqrt(0.5), np.sqrt(0.5)))

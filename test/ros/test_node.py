@@ -410,9 +410,10 @@ def test_diagnostics_tell_rates_times_and_memory(plain_camera):
     plain_camera.good_image()
     plain_camera.diagnostics.clear()
     message = plain_camera.diagnostics.wait(lambda m: m.status[0].message.endswith("images/s"))
-    camera, localizer = message.status
+    camera, localizer, alignment = message.status
     values = {pair.key: pair.value for pair in (*camera.values, *localizer.values)}
-    assert camera.name == "loc3r: camera"
+    assert [part.name for part in message.status] == [f"loc3r: {name}" for name in ("camera", "localizer", "alignment")]
+    assert alignment.message == "no anchor yet"
     assert float(values["input rate [Hz]"]) > 0
     for stage in ("age", "decode", "odometry", "observe", "publish"):
         assert len(values[f"{stage} mean/max [ms]"].split("/")) == 2

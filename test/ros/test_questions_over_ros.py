@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from harness import LATCHED, RELIABLE, NodeProcess, image_message, static_robot, wait_until
 from loc3r_ros.action import AskStream
@@ -12,7 +13,7 @@ from loc3r_ros.msg import Answer, LanguagePose
 from loc3r_ros.srv import Ask, SessionFile, WhereAmI
 from rclpy.action import ActionClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
@@ -48,7 +49,8 @@ def test_a_described_place_is_answered_in_the_map_and_published(probe, node):
     pose = response.pose
     assert (pose.header.frame_id, pose.situation, pose.anchor_id) == ("map", "I am here.", 3)
     assert (pose.pose.pose.position.x, pose.pose.pose.position.y) == pytest.approx((ANCHOR[0] + 1, ANCHOR[1] + 2))
-    assert pose.pose.covariance[[0, 7, 35]] == pytest.approx([0.04, 0.09, 0.01])
+    # That of the head, and since the robot stands, a scale that is known to 20 %: 0.2 m and 0.4 m.
+    assert pose.pose.covariance[[0, 7, 35]] == pytest.approx([0.04 + 0.04, 0.09 + 0.16, 0.01], abs=1e-3)
     assert pose.pose.covariance[14] == 9999.0
     assert sum(pose.heading_probabilities) == pytest.approx(1.0)
     assert pose.heading_probabilities[17] == pytest.approx(0.5)
@@ -57,12 +59,68 @@ def test_a_described_place_is_answered_in_the_map_and_published(probe, node):
     assert same.pose == pose.pose
 
 
+def test_the_described_place_is_a_frame(probe, node):
+    broadcasts = probe.listen(TFMessage, "/tf")
+    response = probe.call(WhereAmI, "/where_am_i", situation="I am here.")
+    frame = broadcasts.wait(lambda m: "loc3r/described_pose" in frames_of(m), "the described pose")
+    transform = frames_of(frame)["loc3r/described_pose"]
+    position, turn = response.pose.pose.pose.position, response.pose.pose.pose.orientation
+    assert transform.header.frame_id == "map"
+    translation, rotation = transform.transform.translation, transform.transform.rotation
+    assert (translation.x, translation.y, rotation.z, rotation.w) == (position.x, position.y, turn.z, turn.w)
+    assert "odom" in frames_of(frame)
+
+
+def frames_of(message):
+    return {transform.child_frame_id: transform for transform in message.transforms}
+
+
+def test_the_layout_comes_in_the_map(probe, node):
+    cloud = probe.listen(PointCloud2, "layout", LATCHED).wait()
+    assert (cloud.header.frame_id, cloud.width, [field.name for field in cloud.fields]) == (
+        "map", 2, ["x", "y", "z", "rgb", "sigma", "keyframe"],
+    )  # fmt: skip
+    names, types = ("x", "y", "z", "rgb", "sigma", "keyframe"), ("<f4", "<f4", "<f4", "<u4", "<f4", "<u4")
+    points = np.frombuffer(cloud.data, list(zip(names, types, strict=True)))
+    assert (points["x"][0], points["y"][0]) == pytest.approx((ANCHOR[0] + 1, ANCHOR[1] + 2), abs=1e-3)
+    assert points["sigma"] == pytest.approx(0.25, abs=1e-3)
+    assert (points["rgb"].tolist(), points["keyframe"].tolist()) == ([0xFF8001, 0], [0, 7])
+
+
+def test_the_diagnostics_tell_how_the_anchor_lies(probe, node):
+    message = probe.listen(DiagnosticArray, "/diagnostics").wait()
+    alignment = message.status[2]
+    values = {pair.key: pair.value for pair in alignment.values}
+    assert alignment.message == "fitted to the odometry"
+    assert (values["anchor"], values["scale"], values["scale sigma"]) == ("3", "1.000", "0.200")
+
+
+def test_without_odometry_the_camera_makes_the_map(probe, start_node, tmp_path):
+    (tmp_path / "engines_are_loaded").touch()
+    start_node(
+        script="test/ros/scripted_node.py",
+        namespace="/blind",
+        parameters={"session_directory": tmp_path, "odom_frame": '""', "camera_frame": "blind_camera"},
+        remap={"/tf": "tf", "/tf_static": "tf_static"},
+    )
+    broadcasts = probe.listen(TFMessage, "/blind/tf")
+    images = probe.publisher(Image, "/blind/image", RELIABLE)
+    timer = probe.node.create_timer(0.1, lambda: images.publish(image_message(probe.now())))
+    probe.executor.wake()
+    transform = frames_of(broadcasts.wait(what="the camera"))["blind_camera"]
+    assert transform.transform.translation.z == 1.0
+    response = probe.call(WhereAmI, "/blind/where_am_i")
+    probe.node.destroy_timer(timer)
+    assert response.success, response.message
+    assert (response.pose.pose.pose.position.x, response.pose.pose.pose.position.y) == (1.0, 2.0)
+
+
 def test_a_place_in_another_frame(probe, node):
     response = probe.call(WhereAmI, "/where_am_i", target_frame="base_link")
     assert response.success, response.message
     position = response.pose.pose.pose.position
     assert response.pose.header.frame_id == "base_link"
-    assert (position.x, position.y) == pytest.approx((1.2, 2.0))  # the robot stands 0.2 m behind the anchor
+    assert (position.x, position.y) == pytest.approx((1.2, 2.0), abs=1e-6)  # the robot stands 0.2 m behind the anchor
     unknown = probe.call(WhereAmI, "/where_am_i", target_frame="moon")
     assert not unknown.success
     assert "'moon'" in unknown.message
