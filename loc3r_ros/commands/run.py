@@ -52,10 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
     watched = _watch(localizer, arguments)
     report = make_report(localizer, watched, arguments.where, arguments.ask, arguments.situation)
     print(describe(report))
-    save(draw(report, f"{arguments.recording.name} as {localizer.engines.manifest.name} sees it"), out / "top_view.png")
     manifest = localizer.engines.manifest
     about = {"recording": str(arguments.recording), "engines": manifest.name, "fingerprint": manifest.fingerprint}
-    (out / "report.json").write_text(json.dumps({**about, **as_json(report)}, indent=1) + "\n")
+    try:
+        save(draw(report, f"{arguments.recording.name} as {manifest.name} sees it"), out / "top_view.png")
+        (out / "report.json").write_text(json.dumps({**about, **as_json(report)}, indent=1) + "\n")
+    except OSError as error:
+        raise ConfigError(
+            f"The results cannot be written to {out} ({error}): name another folder with --out."
+        ) from None
     print(f"Picture and numbers: {out}/top_view.png, {out}/report.json", file=sys.stderr)
     return 0
 

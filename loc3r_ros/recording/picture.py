@@ -57,7 +57,10 @@ def _draw_layout(axes: Axes, layout: Layout) -> None:
 def _draw_keyframes(axes: Axes, report: Report, arrow: float) -> None:
     poses = report.keyframe_poses
     axes.plot(poses[:, 0], poses[:, 1], color="0.35", linewidth=1, marker="o", markersize=3, zorder=3)
-    _arrows(axes, poses, arrow, "0.2", f"{len(poses)} keyframes, oldest {report.keyframes[0].index}")
+    sources = {"odom": "odometry", "anchor": "the pose prior"}
+    placed = sorted({sources[keyframe.reference] for keyframe in report.keyframes if keyframe.reference in sources})
+    label = f"{len(poses)} keyframes from number {report.keyframes[0].index} on, placed by {' and '.join(placed)}"
+    _arrows(axes, poses, arrow, "0.2", label)
     for row in range(0, len(poses), -(-len(poses) // MOST_NUMBERS)):
         where, text = (poses[row, 0], poses[row, 1]), str(report.keyframes[row].index)
         axes.annotate(text, where, (-9, -9), textcoords="offset points", fontsize=7, zorder=5)

@@ -116,6 +116,15 @@ def test_without_engines_it_says_how_to_get_some(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_folder_that_cannot_be_written_is_a_sentence_after_the_answers(capsys, bag, engines, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, out, error = run(capsys, bag, engines, tmp_path / "file")
+    assert code == 1
+    assert "10 frames" in out
+    assert "--out" in error
+
+
+@pytest.mark.slow
 @pytest.mark.shared_data
 def test_the_recorded_walk_comes_through_without_a_lost_frame(capsys, shared, engines, tmp_path):
     code, _, error = run(capsys, shared / "data" / "hololens_office", engines, tmp_path, "--where", SITUATION)
