@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         answer = client.ask(
             arguments.question, arguments.situation, on_text=lambda text: print(text, end="", flush=True)
         )
-    print()
+    print("" if answer.answer else "(no words)")
     if answer.grounded:
         print(f"from {describe_pose(answer.pose)}")
     return 0
