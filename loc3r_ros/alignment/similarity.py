@@ -28,6 +28,8 @@ NOMINAL_WEIGHT = 4.0
 """Observations that the calibrated noise counts for beside the residuals."""
 NOISE_BOUNDS = 0.05, 1.5
 """The noise of the prior, as a multiple of the calibrated one."""
+FRESH = 1.5
+"""Poses whose heading is at most so many times as uncertain as the best one's tell where the fit begins."""
 ITERATIONS = 30
 
 
@@ -53,32 +55,32 @@ class Fit:
         return self.distances > GATE
 
 
-def fit_similarity(source: FloatArray, target: FloatArray, position_sigma: float, heading_sigma: float) -> Fit:
+def fit_similarity(source: FloatArray, target: FloatArray, sigma: FloatArray) -> Fit:
     """Fit `target = similarity(source)`.
 
     Args:
         source: (N, 3) poses in the plane, N >= 1.
         target: (N, 3) of the same in another frame.
-        position_sigma: nominal noise, metres.
-        heading_sigma: nominal noise, radians.
+        sigma: (3,) or (N, 3) nominal noise of x, y, heading.
     """
-    sigma = np.array([position_sigma, position_sigma, heading_sigma])
-    similarity, noise = _start(source, target), 1.0
+    sigma = np.broadcast_to(sigma, source.shape)
+    fresh = sigma[:, 2] <= FRESH * sigma[:, 2].min()  # the others are here to be explained, not to explain
+    similarity, noise = _start(source[fresh], target[fresh]), 1.0
     prior, bound = np.diag([0.0, 0.0, 0.0, SCALE_SIGMA**-2]), math.log(LARGEST_SCALE)
     for _ in range(ITERATIONS):
         residuals, jacobian = _linearise(similarity, source, target)
         distances = ((residuals / sigma) ** 2).sum(axis=1)
-        kept = distances <= max(GATE * noise**2, float(np.median(distances)))
-        noise = _noise(distances[kept])
-        whitened = (jacobian[kept] / (noise * sigma)[:, None]).reshape(-1, 4)
-        errors = (residuals[kept] / (noise * sigma)).ravel()
+        kept = distances <= max(GATE * noise**2, float(np.median(distances[fresh])))
+        noise = _noise(distances[kept & fresh])
+        whitened = (jacobian[kept] / (noise * sigma[kept])[..., None]).reshape(-1, 4)
+        errors = (residuals[kept] / (noise * sigma[kept])).ravel()
         step = np.linalg.solve(whitened.T @ whitened + prior, whitened.T @ errors - prior @ similarity)
         similarity = similarity + step
         similarity[3] = np.clip(similarity[3], -bound, bound)
         if np.abs(step).max() < 1e-10:
             break
     residuals, jacobian = _linearise(similarity, source, target)
-    information = whitened.T @ whitened / _redundancy(residuals[kept] / sigma) + prior
+    information = whitened.T @ whitened / _redundancy(residuals[kept] / sigma[kept]) + prior
     similarity[2] = geometry.wrap_angle(similarity[2])
     distances = ((residuals / (noise * sigma)) ** 2).sum(axis=1)
     return Fit(similarity, np.linalg.inv(information), residuals, distances)

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from loc3r_ros import geometry
+from loc3r_ros.alignment.dead_reckoning import OdometryNoise
 from loc3r_ros.alignment.similarity import (
     GATE,
     LARGEST_SCALE,
@@ -26,6 +28,8 @@ HALF = 6
 """Keyframes in either half of the memory without which a drift of the scale is not looked for."""
 SCALE_DRIFT = math.log(1.25)
 """Smallest change of log scale within the memory that is called a drift."""
+LONGEST_STEP = 60.0
+"""s. A robot that takes longer from one keyframe to the next stood meanwhile, and its odometry did not drift."""
 FASTEST = 3.0
 """m/s. Without odometry, a faster camera is a jump of the pose prior."""
 
@@ -113,9 +117,9 @@ def align(trajectory: Trajectory) -> Alignment:
     known = np.isfinite(trajectory.odom_t_cameras[:, 0, 0])
     odometry = trajectory.odom_t_cameras[known]
     source, target = planar(levelled(trajectory.anchor_t_cameras[known], odometry)), planar(odometry)
-    sigmas = trajectory.position_sigma, trajectory.heading_sigma
-    fit = fit_similarity(source, target, *sigmas)
-    reason = _disagreement(fit) or _scale_drift(source, target, *sigmas)
+    sigma = _sigma(trajectory, target, trajectory.stamps[known])
+    fit = fit_similarity(source, target, sigma)
+    reason = _disagreement(fit) or _scale_drift(source, target, sigma)
     return Alignment(
         anchor_id=trajectory.anchor_id,
         target_t_anchor=fit.similarity[:3],
@@ -126,6 +130,23 @@ def align(trajectory: Trajectory) -> Alignment:
         keyframe_count=len(source),
         outlier_count=int(fit.is_outlier.sum()),
     )
+
+
+def _sigma(trajectory: Trajectory, odometry: FloatArray, stamps: npt.NDArray[np.int64]) -> FloatArray:
+    """Return the (N, 3) noise of x, y, heading: that of the pose prior, and the odometry's drift from then to now.
+
+    Args:
+        trajectory: gives the noise of the pose prior.
+        odometry: (N, 3) cameras in the plane.
+        stamps: (N,) of them, ns.
+    """
+    drift, steps = OdometryNoise(), np.hypot(*np.diff(odometry[:, :2], axis=0).T)
+    seconds = np.minimum(np.diff(stamps) / 1e9, LONGEST_STEP)
+    distance, age = (np.append(np.cumsum(part[::-1])[::-1], 0.0) for part in (steps, seconds))
+    away = np.hypot(*(odometry[:, :2] - odometry[-1, :2]).T)
+    heading = drift.heading_rate * age
+    place = np.sqrt(trajectory.position_sigma**2 + (drift.scale * distance) ** 2 + (heading * away) ** 2)
+    return np.column_stack([place, place, np.hypot(trajectory.heading_sigma, heading)])
 
 
 def _disagreement(fit: Fit) -> str:
@@ -142,18 +163,15 @@ def _disagreement(fit: Fit) -> str:
     return ""
 
 
-def _scale_drift(source: FloatArray, target: FloatArray, position_sigma: float, heading_sigma: float) -> str:
+def _scale_drift(source: FloatArray, target: FloatArray, sigma: FloatArray) -> str:
     """Return whether the scale of the older half of the keyframes is another than that of the newer."""
     middle = len(source) // 2
     if middle < HALF:
         return ""
-    halves = [
-        fit_similarity(source[part], target[part], position_sigma, heading_sigma)
-        for part in (slice(middle), slice(middle, None))
-    ]
+    halves = [fit_similarity(source[part], target[part], sigma[part]) for part in (slice(middle), slice(middle, None))]
     old, new = (half.similarity[3] for half in halves)
-    sigma = math.sqrt(sum(half.covariance[3, 3] for half in halves))
-    if abs(new - old) < max(math.sqrt(GATE) * sigma, SCALE_DRIFT):
+    deviation = math.sqrt(sum(half.covariance[3, 3] for half in halves))
+    if abs(new - old) < max(math.sqrt(GATE) * deviation, SCALE_DRIFT):
         return ""
     return f"The scale of the pose prior drifts: from {math.exp(old):.2f} to {math.exp(new):.2f} within the memory."
 

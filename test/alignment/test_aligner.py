@@ -150,6 +150,16 @@ def test_there_are_few_false_alarms():
     assert alarms <= 2
 
 
+def test_a_memory_of_ten_minutes_is_not_blamed_for_the_drift_of_the_odometry():
+    alarms = 0
+    for seed in range(10):
+        truth, measured, _ = drive(seed, 600, Drift(2.0, 5.0, 0.01, 1.0))
+        kept = np.sort(np.random.default_rng(seed).choice(600, 32, replace=False))
+        seen = dataclasses.replace(trajectory(truth[kept], measured[kept], seed), stamps=SECOND * kept)
+        alarms += bool(align(seen).reason)
+    assert alarms <= 1
+
+
 def failing(kind, seed):
     truth, measured, _ = drive(seed, 32, Drift(2.0, 5.0, 0.01, 1.0))
     if kind == "jump":
