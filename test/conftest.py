@@ -9,7 +9,10 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 
 # Before any rclpy is imported: parallel runs on one machine must not see each other.
-os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+# The workers of one run inherit its environment, so each adds its own number.
+_DOMAIN = int(os.environ.setdefault("LOC3R_TEST_DOMAIN", str(1 + os.getpid() % 90)))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+os.environ["ROS_DOMAIN_ID"] = str(_DOMAIN + _WORKER)
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
