@@ -18,7 +18,7 @@ lint: setup      ## style and types
 	@$(IN_ENV) ruff check . && ruff format --check . && mypy
 
 test: lint       ## the checks and the whole test suite
-	@$(IN_ENV) python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(IN_ENV) python -m pytest
 
 bench: setup     ## the benchmarks; docs/performance.md holds their results
 	@$(IN_ENV) loc3r bench

@@ -181,6 +181,7 @@ def test_two_robots_do_not_hear_each_other(probe, start_node):
     assert probe.call(SetLabel, "/red/set_label", label="here").success
     for name in ("/red", "/blue"):
         assert probe.node.count_publishers(f"{name}/keyframes") == 1
+    robots = {("loc3r", "/red"), ("loc3r", "/blue")}  # their names arrive apart from their topics
+    wait_until(lambda: robots <= set(probe.node.get_node_names_and_namespaces()), "both names in the graph")
     heard = probe.node.get_subscriptions_info_by_topic("/tf") + probe.node.get_publishers_info_by_topic("/tf")
     assert not {end.node_namespace for end in heard} & {"/red", "/blue"}
-    assert {("loc3r", "/red"), ("loc3r", "/blue")} <= set(probe.node.get_node_names_and_namespaces())
