@@ -7,6 +7,7 @@
 
 A command that was stopped goes on where its last checkpoint stands when it is given again; --minutes and --until pause
 it on purpose. On many GPUs or machines: `accelerate launch -m loc3r_ros.cli train ...`.
+`tensorboard --logdir runs` shows the curves of all runs as they grow.
 """
 
 from __future__ import annotations

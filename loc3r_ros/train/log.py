@@ -1,4 +1,4 @@
-"""What a run writes down: one JSON object a line, and the curves as a picture."""
+"""What a run writes down: one JSON object a line, the same for TensorBoard, and the curves as a picture."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
 
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.png"
+BOARD_FOLDER = "tensorboard"
 COLUMNS = 4
 NO_CURVES = ("step", "split", "rate", "seconds", "cpu_seconds", "scenes")
 Record = Mapping[str, Any]
@@ -31,12 +33,14 @@ class Log:
         self.folder = folder
         self.records = [record for record in read_log(folder) if record["step"] <= step]
         self._write("w", self.records)
+        self._boards = _Boards(folder / BOARD_FOLDER, step)
 
     def add(self, step: int, split: str, scalars: Mapping[str, float]) -> None:
         """Write scalars about a step down."""
         record = {"step": step, "split": split} | {name: round(value, 6) for name, value in scalars.items()}
         self.records.append(record)
         self._write("a", [record])
+        self._boards.add(step, split, scalars)
 
     def draw(self) -> None:
         """Draw the curves of all scalars."""
@@ -45,6 +49,27 @@ class Log:
     def _write(self, mode: str, records: Iterable[Record]) -> None:
         with (self.folder / LOG_FILE).open(mode) as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
+
+
+class _Boards:
+    """Event files for TensorBoard, a folder for each split: it draws them in one chart.
+
+    Args:
+        folder: of the event files.
+        step: steps done before; TensorBoard forgets what earlier files say about later ones.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.folder, self.step = folder, step
+        self._writers: dict[str, SummaryWriter] = {}
+
+    def add(self, step: int, split: str, scalars: Mapping[str, float]) -> None:
+        """Write scalars about a step down, so that they survive the process."""
+        if split not in self._writers:
+            self._writers[split] = SummaryWriter(self.folder / split, purge_step=self.step + 1)
+        for name, value in scalars.items():
+            self._writers[split].add_scalar(name, value, step)
+        self._writers[split].flush()
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

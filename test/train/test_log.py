@@ -1,6 +1,9 @@
 import cv2
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from loc3r_ros.train.log import Log, draw_curves, read_log
+
+SPLITS = ("train", "validation")
 
 
 def test_curves_of_every_scalar(tmp_path):
@@ -23,3 +26,15 @@ def test_a_log_goes_on(tmp_path):
     Log(tmp_path, 2).add(3, "train", {"loss": 9.0})
     assert [(one["step"], one["loss"]) for one in read_log(tmp_path)] == [(1, 1.0), (2, 2.0), (3, 9.0)]
     assert read_log(tmp_path / "nowhere") == []
+
+
+def test_tensorboard_shows_each_step_once(tmp_path):
+    log = Log(tmp_path, 0)
+    for step in (1, 2, 3):
+        log.add(step, "train", {"loss": float(step), "rate": 0.5})
+    log.add(3, "validation", {"loss": 7.0})
+    Log(tmp_path, 2).add(3, "train", {"loss": 9.0, "rate": 0.25})  # step 3 was done again after a pause
+    train, validation = (EventAccumulator(str(tmp_path / "tensorboard" / name)).Reload() for name in SPLITS)
+    assert [(one.step, one.value) for one in train.Scalars("loss")] == [(1, 1.0), (2, 2.0), (3, 9.0)]
+    assert [one.value for one in train.Scalars("rate")] == [0.5, 0.5, 0.25]
+    assert [(one.step, one.value) for one in validation.Scalars("loss")] == [(3, 7.0)]
