@@ -1,5 +1,6 @@
-"""Shared by all tests: where reference data lies, a private ROS domain, and how hypothesis draws."""
+"""Shared by all tests: reference data, engines and checkpoints, a private ROS domain, and how hypothesis draws."""
 
+import json
 import os
 from pathlib import Path
 
@@ -64,5 +65,76 @@ def engine_folder(tmp_path_factory):
             export_engines(random_source(preset(size)), folder, precision)
             made[size, precision] = folder
         return made[size, precision]
+
+    return make
+
+
+OFFICIAL_JSON = {
+    "model_type": "llava_qwen",
+    "mm_vision_tower": "google/siglip-so400m-patch14-384",
+    "mm_spatial_pool_mode": "bilinear",
+    "mm_newline_position": "grid",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rope_theta": 1000000.0,
+    "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 32768,
+}
+OFFICIAL_HEADS = {
+    "camera": "model.camera_mlp",
+    "heads.layout": "bev_head",
+    "heads.position": "pos_head",
+    "heads.orientation": "ori_head",
+}
+
+
+@pytest.fixture(scope="session")
+def official_config():
+    """What OFFICIAL_JSON and the checkpoint beside it describe, but for the pose prior."""
+    from loc3r_ros.model.config import LanguageConfig, Loc3RConfig, VisionConfig
+
+    return Loc3RConfig(
+        head_hidden=24,
+        vision=VisionConfig(hidden_size=32, intermediate_size=48, layers=2, heads=16),
+        language=LanguageConfig(
+            vocab_size=320,
+            hidden_size=32,
+            intermediate_size=48,
+            layers=2,
+            heads=4,
+            kv_heads=2,
+            position_token=3,
+            orientation_token=4,
+            stop_tokens=(2, 0),
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def write_official():
+    """Return a function that writes a model as a Hugging Face folder: sharded bf16 under the official names."""
+    from loc3r_ros.model.checkpoint_files import INDEX_FILE, write
+    from loc3r_ros.model.hub_layout import official_name
+    from loc3r_ros.prompt.training import train_tokenizer
+
+    def name_of(ours):
+        root = next((part for part in OFFICIAL_HEADS if ours.startswith(part + ".")), None)
+        return OFFICIAL_HEADS[root] + ours[len(root) :] if root else official_name(ours)
+
+    def make(folder, model, with_heads=True, change=None, json_changes=None):
+        tensors = {
+            name_of(name): tensor.detach().bfloat16()
+            for name, tensor in model.state_dict().items()
+            if with_heads or not name.startswith(("camera.", "heads."))
+        }
+        if change:
+            change(tensors)
+        write(folder, tensors.items(), shard_bytes=60_000)
+        assert (folder / INDEX_FILE).exists()
+        (folder / "config.json").write_text(json.dumps(OFFICIAL_JSON | (json_changes or {})))
+        train_tokenizer(["I am standing in the room"], 300).save(folder)
+        return folder
 
     return make

@@ -8,93 +8,33 @@ from safetensors.torch import load_file, save_file
 from loc3r_ros.cli import main
 from loc3r_ros.errors import CheckpointError, ConfigError
 from loc3r_ros.model.checkpoint import load_model, load_pose_prior, save_model, shapes_of
-from loc3r_ros.model.checkpoint_files import INDEX_FILE, SINGLE_FILE, scan, write
+from loc3r_ros.model.checkpoint_files import SINGLE_FILE, scan, write
 from loc3r_ros.model.checkpoint_import import import_checkpoint, import_embedded_prior, verify
-from loc3r_ros.model.config import LanguageConfig, Loc3RConfig, PosePriorConfig, VisionConfig, preset
+from loc3r_ros.model.config import PosePriorConfig, preset
 from loc3r_ros.model.cut3r import Cut3R
-from loc3r_ros.model.hub_layout import map_names, official_name
+from loc3r_ros.model.hub_layout import map_names
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.tokenizer import ORIENTATION, POSITION, TextTokenizer
-from loc3r_ros.prompt.training import train_tokenizer
-
-WIDTH, ROWS = 32, 320
-CONFIG = Loc3RConfig(
-    head_hidden=24,
-    vision=VisionConfig(hidden_size=32, intermediate_size=48, layers=2, heads=16),
-    language=LanguageConfig(
-        vocab_size=ROWS,
-        hidden_size=WIDTH,
-        intermediate_size=48,
-        layers=2,
-        heads=4,
-        kv_heads=2,
-        position_token=3,
-        orientation_token=4,
-        stop_tokens=(2, 0),
-    ),
-)
-OFFICIAL_JSON = {
-    "model_type": "llava_qwen",
-    "mm_vision_tower": "google/siglip-so400m-patch14-384",
-    "mm_spatial_pool_mode": "bilinear",
-    "mm_newline_position": "grid",
-    "hidden_size": WIDTH,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "rope_theta": 1000000.0,
-    "rms_norm_eps": 1e-6,
-    "max_position_embeddings": 32768,
-}
-HEAD_NAMES = {
-    "camera": "model.camera_mlp",
-    "heads.layout": "bev_head",
-    "heads.position": "pos_head",
-    "heads.orientation": "ori_head",
-}
-
-
-def hub_name(ours):
-    for part, root in HEAD_NAMES.items():
-        if ours.startswith(part + "."):
-            return root + ours[len(part) :]
-    return official_name(ours)
 
 
 @pytest.fixture
-def original():
+def original(official_config):
     torch.manual_seed(0)
-    return Loc3R(CONFIG).eval()
+    return Loc3R(official_config).eval()
 
 
 @pytest.fixture
-def hub(tmp_path, original):
-    """Return a function that makes a Hugging Face folder: sharded bf16, official names."""
-
-    def make(with_heads=True, change=None, json_changes=None):
-        folder = tmp_path / "hub"
-        tensors = {
-            hub_name(name): tensor.detach().bfloat16()
-            for name, tensor in original.state_dict().items()
-            if with_heads or not name.startswith(("camera.", "heads."))
-        }
-        if change:
-            change(tensors)
-        write(folder, tensors.items(), shard_bytes=60_000)
-        assert (folder / INDEX_FILE).exists()
-        (folder / "config.json").write_text(json.dumps(OFFICIAL_JSON | (json_changes or {})))
-        train_tokenizer(["I am standing in the room"], 300).save(folder)
-        return folder
-
-    return make
+def hub(tmp_path, original, write_official):
+    """Return a function that makes a Hugging Face folder."""
+    return lambda **changes: write_official(tmp_path / "hub", original, **changes)
 
 
 @torch.no_grad()
-def test_loc3r_vlm_round_trip(hub, original, tmp_path, make_batch):
+def test_loc3r_vlm_round_trip(hub, original, official_config, tmp_path, make_batch):
     result = import_checkpoint(hub(), tmp_path / "out")
     assert (result.untrained, result.has_pose_prior) == ((), False)
     loaded = load_model(tmp_path / "out", dtype=torch.float32)
-    assert loaded.config == replace(CONFIG, pose_prior=PosePriorConfig())
+    assert loaded.config == replace(official_config, pose_prior=PosePriorConfig())
     expected = {name: tensor.bfloat16().float() for name, tensor in original.state_dict().items()}
     assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
     assert {parameter.dtype for parameter in load_model(tmp_path / "out").parameters()} == {torch.bfloat16}

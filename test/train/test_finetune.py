@@ -1,6 +1,5 @@
 """The 7B's recipes, full and with adapters, on a tiny checkpoint in LLaVA-Video's official layout."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,41 +9,12 @@ from accelerate.state import AcceleratorState
 
 from loc3r_ros.cli import main
 from loc3r_ros.model.checkpoint import load_model, save_pose_prior
-from loc3r_ros.model.checkpoint_files import write
-from loc3r_ros.model.config import LanguageConfig, Loc3RConfig, VisionConfig, preset
+from loc3r_ros.model.config import preset
 from loc3r_ros.model.cut3r import Cut3R
-from loc3r_ros.model.hub_layout import official_name
 from loc3r_ros.model.loc3r import Loc3R
-from loc3r_ros.prompt.training import train_tokenizer
 
 RECIPES = Path(__file__).parents[2] / "config" / "train"
-NEW = ("camera.", "heads.")
 PRIOR = replace(preset("tiny").pose_prior, image_size=(48, 48))
-CONFIG = Loc3RConfig(
-    vision=VisionConfig(hidden_size=32, intermediate_size=32, layers=1, heads=16),
-    pose_prior=PRIOR,
-    language=LanguageConfig(
-        vocab_size=320,
-        hidden_size=32,
-        intermediate_size=48,
-        layers=2,
-        heads=4,
-        kv_heads=2,
-        position_token=3,
-        orientation_token=4,
-        stop_tokens=(2, 0),
-    ),
-)
-HUB = {
-    "model_type": "llava_qwen",
-    "mm_vision_tower": "google/siglip-so400m-patch14-384",
-    "mm_spatial_pool_mode": "bilinear",
-    "mm_newline_position": "grid",
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "rope_theta": 1000000.0,
-}
 SHORT = [
     "phases=[{steps: 2, batch: 2, frames: 2}]",
     "data.workers=0",
@@ -57,15 +27,13 @@ SHORT = [
 
 
 @pytest.fixture(scope="module")
-def imported(tmp_path_factory):
+def imported(tmp_path_factory, official_config, write_official):
     """A folder with a pose prior, into which a checkpoint of LLaVA-Video (bf16, no heads) was imported."""
     hub, model = tmp_path_factory.mktemp("hub"), tmp_path_factory.mktemp("model")
+    config = replace(official_config, pose_prior=PRIOR)
     torch.manual_seed(0)
-    tensors = Loc3R(CONFIG).state_dict().items()
-    write(hub, ((official_name(name), value.bfloat16()) for name, value in tensors if not name.startswith(NEW)))
-    (hub / "config.json").write_text(json.dumps(HUB))
-    train_tokenizer(["I am standing in the room"], 300).save(hub)
-    CONFIG.save(model / "config.json")
+    write_official(hub, Loc3R(config), with_heads=False)
+    config.save(model / "config.json")
     save_pose_prior(Cut3R(PRIOR), model)
     assert main(["import", str(hub), "--out", str(model)]) == 0
     return model
