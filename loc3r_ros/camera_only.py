@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from loc3r_ros.errors import NotReadyError
-from loc3r_ros.interface import FloatArray, ImageArray, Keyframe, Layout, Place, Reply, Trajectory
+from loc3r_ros.interface import FloatArray, ImageArray, Keyframe, Layout, Pieces, Place, Reply, Trajectory
 from loc3r_ros.keyframes import KeyframeBuffer
 
 PREVIEW_SIDE = 320
@@ -46,7 +45,7 @@ class CameraOnly:
         """Raise `NotReadyError`."""
         _refuse()
 
-    def ask_stream(self, question: str, situation: str = "") -> Iterator[str]:
+    def ask_stream(self, question: str, situation: str = "") -> Pieces:
         """Raise `NotReadyError`."""
         _refuse()
 
@@ -62,11 +61,14 @@ class CameraOnly:
         """Forget all keyframes."""
         self._buffer.reset()
 
-    def save(self, path: Path) -> None:
+    def reanchor(self, since: int) -> None:
+        """Do nothing: there is no anchor."""
+
+    def save(self, path: Path, notes: str = "") -> None:
         """Raise `NotReadyError`."""
         _refuse()
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: Path, now: int | None = None) -> str:
         """Raise `NotReadyError`."""
         _refuse()
 

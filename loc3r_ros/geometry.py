@@ -334,3 +334,20 @@ def project(camera_matrix: Array, points: npt.ArrayLike) -> tuple[Array, npt.NDA
     in_front = points[:, 2] > 0
     depth = np.where(in_front, points[:, 2], np.nan)[:, None]
     return (points / depth) @ camera_matrix[:2].T, in_front
+
+
+def probability_within(radius: float, sigma_x: float, sigma_y: float) -> float:
+    """Return the probability that a centred normal point lies within `radius`.
+
+    The radial integral is closed; the angular one is periodic, so 256 equal steps give it to machine precision unless
+    the axes differ by orders of magnitude.
+
+    Args:
+        radius: metres.
+        sigma_x: standard deviation along one principal axis, metres, above 0.
+        sigma_y: along the other.
+    """
+    angles = np.arange(256) * (2 * np.pi / 256)
+    curvature = (np.cos(angles) / sigma_x) ** 2 + (np.sin(angles) / sigma_y) ** 2
+    inside = -np.expm1(-0.5 * radius**2 * curvature) / curvature
+    return float(np.clip(inside.mean() / (sigma_x * sigma_y), 0.0, 1.0))

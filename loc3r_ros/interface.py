@@ -7,7 +7,7 @@ Stamps are integer nanoseconds of the clock that stamped the images. Angles are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -89,6 +89,10 @@ class Reply:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
+Pieces = Generator[str, None, Reply]
+"""An answer as it comes: one piece for each token, empty where a character is not whole yet; returns the whole."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The bird's-eye-view map that the model has learned.
@@ -120,7 +124,10 @@ class Trajectory:
         anchor_t_newest: (4, 4) camera at the newest frame, keyframe or not.
         position_sigma: calibrated standard deviation of the pose prior's positions, metres.
         heading_sigma: the same of its headings, radians.
-        previous_t_anchor: (4, 4) the anchor in the frame of the one before, where it was rebuilt from that.
+        previous_t_anchor: (4, 4) the anchor in the frame of the one before, where it was rebuilt from that; None where
+            the memory began anew.
+        newest_stamp: of the newest frame, ns.
+        odom_t_newest: (4, 4) the same camera as `anchor_t_newest` in odometry; None where there was none.
     """
 
     anchor_id: int
@@ -131,6 +138,8 @@ class Trajectory:
     position_sigma: float
     heading_sigma: float
     previous_t_anchor: FloatArray | None = None
+    newest_stamp: int = 0
+    odom_t_newest: FloatArray | None = None
 
 
 @runtime_checkable
@@ -167,8 +176,8 @@ class LocalizerProtocol(Protocol):
         """Answer a question, from the described place where there is one."""
         ...
 
-    def ask_stream(self, question: str, situation: str = "") -> Iterator[str]:
-        """Yield the answer piece by piece; closing the iterator cancels within one token."""
+    def ask_stream(self, question: str, situation: str = "") -> Pieces:
+        """Yield the answer piece by piece and return the whole; closing the generator cancels within one token."""
         ...
 
     def layout(self) -> Layout:
@@ -183,10 +192,26 @@ class LocalizerProtocol(Protocol):
         """Forget everything seen."""
         ...
 
-    def save(self, path: Path) -> None:
-        """Write the memory to a file."""
+    def reanchor(self, since: int) -> None:
+        """Forget the keyframes before a stamp (ns) and begin a new anchor with the others, in the background.
+
+        For a pose prior that went wrong: what came before is not to be relied on. Where no keyframe is left, the next
+        frame becomes the first.
+        """
         ...
 
-    def restore(self, path: Path) -> None:
-        """Go on with a memory that `save` wrote; called from the thread of `observe`."""
+    def save(self, path: Path, notes: str = "") -> None:
+        """Write the memory to a file, with what the caller wants to keep beside it."""
+        ...
+
+    def restore(self, path: Path, now: int | None = None) -> str:
+        """Go on with a memory that `save` wrote, and return its notes; called from the thread of `observe`.
+
+        Odometry that the keyframes had is that of another run.
+
+        Args:
+            path: of the file.
+            now: stamp (ns) that the memory must lie before; where its clock was another, its stamps are moved. None
+                leaves them.
+        """
         ...

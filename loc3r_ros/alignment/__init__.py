@@ -3,8 +3,20 @@
 The model speaks in its anchor frame, whose poses come from a pose prior (CUT3R) that may drift, jump or err in scale.
 """
 
-from loc3r_ros.alignment.aligner import Aligner, Located, locate
+from loc3r_ros.alignment.aligner import Aligner, Link
+from loc3r_ros.alignment.anchors import Alignment, Located, locate
 from loc3r_ros.alignment.dead_reckoning import DeadReckoning, OdometryNoise
-from loc3r_ros.alignment.trajectory import Alignment, align
+from loc3r_ros.alignment.trajectory import align
+from loc3r_ros.alignment.uncertainty import widened
 
-__all__ = ["Aligner", "Alignment", "DeadReckoning", "Located", "OdometryNoise", "align", "locate"]
+__all__ = [
+    "Aligner",
+    "Alignment",
+    "DeadReckoning",
+    "Link",
+    "Located",
+    "OdometryNoise",
+    "align",
+    "locate",
+    "widened",
+]

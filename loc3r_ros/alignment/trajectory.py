@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from loc3r_ros import geometry
+from loc3r_ros.alignment.anchors import Alignment
 from loc3r_ros.alignment.dead_reckoning import OdometryNoise
 from loc3r_ros.alignment.similarity import (
     GATE,
@@ -16,8 +18,8 @@ from loc3r_ros.alignment.similarity import (
     SCALE_SIGMA,
     Fit,
     fit_similarity,
-    placement_jacobian,
 )
+from loc3r_ros.alignment.uncertainty import LARGEST_HEADING_SIGMA
 from loc3r_ros.interface import FloatArray, Trajectory
 
 CONSENSUS = 0.7
@@ -31,53 +33,11 @@ SCALE_DRIFT = math.log(1.25)
 LONGEST_STEP = 60.0
 """s. A robot that takes longer from one keyframe to the next stood meanwhile, and its odometry did not drift."""
 FASTEST = 3.0
-"""m/s. Without odometry, a faster camera is a jump of the pose prior."""
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """Where an anchor lies.
-
-    Attributes:
-        anchor_id: of the anchor.
-        target_t_anchor: (3,) pose of the anchor in the odometry, or in the map where there is none.
-        scale: metres in the target per metre of the model.
-        covariance: (4, 4) of x, y, heading and log scale.
-        has_odometry: whether the target is the odometry.
-        reason: what is wrong with the pose prior, as a sentence; empty where nothing is.
-        keyframe_count: keyframes with odometry.
-        outlier_count: those of them that do not agree.
-    """
-
-    anchor_id: int
-    target_t_anchor: FloatArray
-    scale: float
-    covariance: FloatArray
-    has_odometry: bool
-    reason: str = ""
-    keyframe_count: int = 0
-    outlier_count: int = 0
-
-    @property
-    def scale_sigma(self) -> float:
-        """Standard deviation of `scale`."""
-        return float(self.scale * np.sqrt(self.covariance[3, 3]))
-
-    def apply(self, pose: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return a (3,) pose of the anchor frame and its (3, 3) covariance in the target frame, to first order."""
-        turned = self.scale * geometry.rotation2(self.target_t_anchor[2])
-        by_pose, by_fit = np.eye(3), placement_jacobian(turned, pose[None, :2])[0]
-        by_pose[:2, :2] = turned
-        placed = np.append(
-            self.target_t_anchor[:2] + turned @ pose[:2], geometry.wrap_angle(self.target_t_anchor[2] + pose[2])
-        )
-        return placed, by_pose @ covariance @ by_pose.T + by_fit @ self.covariance @ by_fit.T
-
-    def camera(self, anchor_t_camera: FloatArray) -> FloatArray:
-        """Return the (4, 4) pose of a camera in the target frame."""
-        scaled = anchor_t_camera.copy()
-        scaled[:3, 3] *= self.scale
-        return geometry.from_planar(self.target_t_anchor) @ scaled
+"""m/s. Without odometry, a faster camera is a jump of the pose prior,"""
+FASTEST_TURN = 3.0
+"""rad/s, and so is one that turns faster,"""
+SLACK = 1.0
+"""m and rad, with so much allowed for noise."""
 
 
 # --- gravity ----------------------------------------------------------------------------------------------------------
@@ -112,14 +72,21 @@ def planar(cameras: FloatArray) -> FloatArray:
 # --- is the pose prior right? -----------------------------------------------------------------------------------------
 
 
-def align(trajectory: Trajectory) -> Alignment:
-    """Return where the anchor lies in the odometry; at least one keyframe has odometry."""
+def align(trajectory: Trajectory, noise: OdometryNoise | None = None) -> Alignment:
+    """Return where the anchor lies in the odometry; at least one keyframe has odometry.
+
+    Args:
+        trajectory: the keyframes.
+        noise: of the odometry; None is that of an ordinary robot.
+    """
     known = np.isfinite(trajectory.odom_t_cameras[:, 0, 0])
-    odometry = trajectory.odom_t_cameras[known]
+    odometry, stamps = trajectory.odom_t_cameras[known], trajectory.stamps[known]
     source, target = planar(levelled(trajectory.anchor_t_cameras[known], odometry)), planar(odometry)
-    sigma = _sigma(trajectory, target, trajectory.stamps[known])
+    sigma = _sigma(trajectory, target, stamps, noise or OdometryNoise())
     fit = fit_similarity(source, target, sigma)
-    reason = _disagreement(fit) or _scale_drift(source, target, sigma)
+    reason, wrong = _disagreement(fit)
+    if not reason:
+        reason, wrong = _scale_drift(source, target, sigma), len(stamps) // 2
     return Alignment(
         anchor_id=trajectory.anchor_id,
         target_t_anchor=fit.similarity[:3],
@@ -127,40 +94,54 @@ def align(trajectory: Trajectory) -> Alignment:
         covariance=fit.covariance + (spread(fit) if reason else 0.0),
         has_odometry=True,
         reason=reason,
+        since=int(stamps[wrong]) if reason else None,
         keyframe_count=len(source),
         outlier_count=int(fit.is_outlier.sum()),
     )
 
 
-def _sigma(trajectory: Trajectory, odometry: FloatArray, stamps: npt.NDArray[np.int64]) -> FloatArray:
+def _sigma(
+    trajectory: Trajectory, odometry: FloatArray, stamps: npt.NDArray[np.int64], noise: OdometryNoise
+) -> FloatArray:
     """Return the (N, 3) noise of x, y, heading: that of the pose prior, and the odometry's drift from then to now.
 
     Args:
         trajectory: gives the noise of the pose prior.
         odometry: (N, 3) cameras in the plane.
         stamps: (N,) of them, ns.
+        noise: of the odometry.
     """
-    drift, steps = OdometryNoise(), np.hypot(*np.diff(odometry[:, :2], axis=0).T)
     seconds = np.minimum(np.diff(stamps) / 1e9, LONGEST_STEP)
-    distance, age = (np.append(np.cumsum(part[::-1])[::-1], 0.0) for part in (steps, seconds))
+    turns = np.abs(geometry.angle_difference(odometry[1:, 2], odometry[:-1, 2]))
+    steps = np.hypot(*np.diff(odometry[:, :2], axis=0).T)
+    distance, turned, age = (np.append(np.cumsum(part[::-1])[::-1], 0.0) for part in (steps, turns, seconds))
     away = np.hypot(*(odometry[:, :2] - odometry[-1, :2]).T)
-    heading = drift.heading_rate * age
-    place = np.sqrt(trajectory.position_sigma**2 + (drift.scale * distance) ** 2 + (heading * away) ** 2)
+    heading = np.hypot(noise.heading_rate * age, noise.heading * np.sqrt(turned))
+    place = np.sqrt(
+        trajectory.position_sigma**2
+        + (noise.scale * distance) ** 2
+        + noise.position**2 * distance
+        + (heading * away) ** 2
+    )
     return np.column_stack([place, place, np.hypot(trajectory.heading_sigma, heading)])
 
 
-def _disagreement(fit: Fit) -> str:
-    """Return what speaks against the pose prior: a jump, too few that agree, a scale that cannot be."""
+def _disagreement(fit: Fit) -> tuple[str, int]:
+    """Return what speaks against the pose prior: a jump, too few that agree, a scale that cannot be.
+
+    Beside it stands the first keyframe with which to begin anew.
+    """
     count, off = len(fit.distances), fit.is_outlier
     if count > NEWEST and off[-NEWEST:].all():
         gap = float(np.hypot(*np.median(fit.residuals[-NEWEST:, :2], axis=0)))
         turn = math.degrees(abs(float(fit.residuals[-1, 2])))
-        return f"The pose prior jumped: the newest keyframes are {gap:.2f} m and {turn:.0f} degrees off the odometry."
+        text = f"The pose prior jumped: the newest keyframes are {gap:.2f} m and {turn:.0f} degrees off the odometry."
+        return text, count - int(np.argmin(off[::-1])) if not off.all() else 0
     if (~off).mean() < CONSENSUS:
-        return f"The pose prior disagrees with the odometry at {off.sum()} of {count} keyframes."
+        return f"The pose prior disagrees with the odometry at {off.sum()} of {count} keyframes.", count // 2
     if abs(fit.similarity[3]) > math.log(LARGEST_SCALE) - 1e-6:
-        return f"The scale of the pose prior is out of bounds: {math.exp(fit.similarity[3]):.2f}."
-    return ""
+        return f"The scale of the pose prior is out of bounds: {math.exp(fit.similarity[3]):.2f}.", count // 2
+    return "", 0
 
 
 def _scale_drift(source: FloatArray, target: FloatArray, sigma: FloatArray) -> str:
@@ -183,11 +164,42 @@ def spread(fit: Fit) -> FloatArray:
     return np.diag([place, place, min(variance[2], math.pi**2), SCALE_SIGMA**2])
 
 
-def prior_jump(trajectory: Trajectory) -> str:
-    """Return whether the pose prior moved the camera faster than cameras move."""
-    steps = np.linalg.norm(np.diff(trajectory.anchor_t_cameras[:, :3, 3], axis=0), axis=1)
+@dataclass(frozen=True)
+class Jump:
+    """A step of the pose prior that no camera makes.
+
+    Attributes:
+        text: a sentence on it.
+        after: number of the first keyframe behind it.
+        reach: (2,) how far the camera can have moved (m) and turned (rad) meanwhile, as standard deviations.
+    """
+
+    text: str
+    after: int
+    reach: FloatArray
+
+
+def prior_jump(trajectory: Trajectory) -> Jump | None:
+    """Return the last step from keyframe to keyframe with which the pose prior was faster than cameras are."""
+    pairs = pairwise(trajectory.anchor_t_cameras)
     seconds = np.diff(trajectory.stamps) / 1e9
-    wrong = np.flatnonzero(steps > 1.0 + FASTEST * seconds)
-    if not len(wrong):
-        return ""
-    return f"The pose prior jumped by {steps[wrong[-1]]:.1f} m in {seconds[wrong[-1]]:.1f} s."
+    motions = [motion(before, after) for before, after in pairs]
+    wrong = [n for n, (step, turn) in enumerate(motions) if is_too_fast(step, turn, seconds[n])]
+    if not wrong:
+        return None
+    last = wrong[-1]
+    (step, turn), lasted = motions[last], float(seconds[last])
+    text = f"The pose prior jumped by {step:.1f} m and {math.degrees(turn):.0f} degrees in {lasted:.1f} s."
+    reach = np.array([FASTEST * lasted, min(FASTEST_TURN * lasted, LARGEST_HEADING_SIGMA)])
+    return Jump(text, last + 1, reach)
+
+
+def motion(before: FloatArray, after: FloatArray) -> tuple[float, float]:
+    """Return how many metres and radians lie between two (4, 4) cameras."""
+    step = geometry.relative(before, after)
+    return math.hypot(*step[:3, 3]), geometry.rotation_angle(step)
+
+
+def is_too_fast(step: float, turn: float, seconds: float) -> bool:
+    """Say whether no camera moves so many metres and radians in so many seconds."""
+    return step > SLACK + FASTEST * seconds or turn > SLACK + FASTEST_TURN * seconds

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from loc3r_ros.engines import EngineSet
 from loc3r_ros.errors import EngineError
-from loc3r_ros.interface import FloatArray, ImageArray, Keyframe, Layout, Place, Reply, Trajectory
+from loc3r_ros.interface import FloatArray, ImageArray, Keyframe, Layout, Pieces, Place, Reply, Trajectory
 from loc3r_ros.keyframes import KeyframeBuffer, MotionPolicy
 from loc3r_ros.localizer import session
 from loc3r_ros.localizer.frames import prepare
 from loc3r_ros.localizer.places import described_place, own_place
-from loc3r_ros.localizer.question import MAX_ANSWER_TOKENS, Question, Token
+from loc3r_ros.localizer.question import MAX_ANSWER_TOKENS, Question, Token, likelihood
 from loc3r_ros.memory import Memory, Snapshot
 from loc3r_ros.memory.memory import Eviction
 from loc3r_ros.memory.snapshot import Anchor
@@ -112,6 +110,14 @@ class Localizer:
         """Forget everything seen."""
         self._memory.reset()
 
+    def reanchor(self, since: int) -> None:
+        """Forget the keyframes before a stamp (ns) and begin a new anchor with the others, in the background.
+
+        For a pose prior that went wrong: how the new anchor lies in the old one is not known. Where no keyframe is
+        left, the next frame becomes the first.
+        """
+        self._memory.reanchor(since)
+
     def settle(self, timeout: float | None = None) -> bool:
         """Wait until the memory is not being rebuilt; return whether that is so after `timeout` seconds."""
         return self._memory.settle(timeout)
@@ -176,31 +182,19 @@ class Localizer:
             NotReadyError: nothing has been seen yet.
             PromptError: a text is too long.
         """
-        snapshot, watch = self._memory.snapshot, Stopwatch()
-        asked = self._prefill(question, situation, snapshot, watch)
-        tokens: list[Token] = []
-        with watch.stage("decode"):
-            tokens.extend(asked.answer())
-        logs = [math.log(max(token.probability, 1e-12)) for token in tokens]
-        return Reply(
-            text=self._template.tokenizer.decode([token.id for token in tokens]).strip(),
-            pose=self._described(asked, snapshot, situation, watch) if situation.strip() else None,
-            confidence=math.exp(sum(logs) / len(logs)) if logs else 0.0,
-            keyframe_count=len(snapshot.entries),
-            stamp=snapshot.stamp,
-            timings=watch.seconds,
-        )
+        return _whole(self.ask_stream(question, situation))
 
-    def ask_stream(self, question: str, situation: str = "") -> Iterator[str]:
-        """Return the answer piece by piece; closing the iterator cancels within one token.
+    def ask_stream(self, question: str, situation: str = "") -> Pieces:
+        """Yield the answer piece by piece and return the whole; closing the generator cancels within one token.
 
         Raises:
             NotReadyError: nothing has been seen yet.
             PromptError: a text is too long.
         """
-        snapshot = self._memory.snapshot
-        prompt = self._template.ask(question, situation)
-        return self._pieces(snapshot, prompt)
+        snapshot, watch = self._memory.snapshot, Stopwatch()
+        with watch.stage("prompt"):
+            prompt = self._template.ask(question, situation)
+        return self._pieces(snapshot, prompt, situation, watch)
 
     def layout(self) -> Layout:
         """Return the bird's-eye-view map.
@@ -226,6 +220,8 @@ class Localizer:
             NotReadyError: nothing has been seen yet.
         """
         snapshot, whereabouts = self._memory.snapshot, self._memory.whereabouts
+        while snapshot.anchor_id != whereabouts.anchor_id:  # they are being swapped at this moment
+            snapshot, whereabouts = self._memory.snapshot, self._memory.whereabouts
         anchor = self._memory.anchor(snapshot.anchor_id)
         known = {one.index: one.reference_t_camera for one in self._memory.keyframes if one.reference == "odom"}
         poses = [known.get(entry.record.index) for entry in snapshot.entries]
@@ -239,21 +235,31 @@ class Localizer:
             position_sigma=calibration.own_position_sigma,
             heading_sigma=calibration.own_heading_sigma,
             previous_t_anchor=anchor.previous_t_anchor,
+            newest_stamp=whereabouts.stamp,
+            odom_t_newest=whereabouts.odometry,
         )
 
-    def _prefill(self, question: str, situation: str, snapshot: Snapshot, watch: Stopwatch) -> Question:
-        with watch.stage("prompt"):
-            prompt = self._template.ask(question, situation)
+    def _pieces(self, snapshot: Snapshot, prompt: PromptIds, situation: str, watch: Stopwatch) -> Pieces:
         with watch.stage("prefill"):
-            return Question(self.engines, snapshot, prompt, self._answer_tokens)
-
-    def _pieces(self, snapshot: Snapshot, prompt: PromptIds) -> Iterator[str]:
-        stream = TextStream(self._template.tokenizer)
-        for token in Question(self.engines, snapshot, prompt, self._answer_tokens).answer():
-            if piece := stream.push(token.id):
-                yield piece
+            asked = Question(self.engines, snapshot, prompt, self._answer_tokens)
+        stream, tokens, answer = TextStream(self._template.tokenizer), list[Token](), asked.answer()
+        while True:
+            with watch.stage("decode"):
+                token = next(answer, None)
+            if token is None:
+                break
+            tokens.append(token)
+            yield stream.push(token.id)
         if rest := stream.finish():
             yield rest
+        return Reply(
+            text=self._template.tokenizer.decode([token.id for token in tokens]).strip(),
+            pose=self._described(asked, snapshot, situation, watch) if situation.strip() else None,
+            confidence=likelihood(tokens),
+            keyframe_count=len(snapshot.entries),
+            stamp=snapshot.stamp,
+            timings=watch.seconds,
+        )
 
     def _described(self, question: Question, snapshot: Snapshot, situation: str, watch: Stopwatch) -> Place:
         calibration = self.engines.manifest.calibration
@@ -274,22 +280,30 @@ class Localizer:
 
     # --- what survives a restart --------------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> None:
-        """Write the memory to a file, whole or not at all.
+    def save(self, path: str | Path, notes: str = "") -> None:
+        """Write the memory to a file, whole or not at all, and a text of the caller's with it.
 
         Raises:
             NotReadyError: nothing has been seen yet.
             SessionError: the file cannot be written.
         """
-        session.save(self._memory, self.engines, Path(path))
+        session.save(self._memory, self.engines, Path(path), notes)
 
-    def restore(self, path: str | Path) -> None:
-        """Go on with a memory that `save` wrote, in place of the present one.
+    def restore(self, path: str | Path, now: int | None = None) -> str:
+        """Go on with a memory that `save` wrote, in place of the present one, and return its notes.
+
+        The odometry that its keyframes had is that of another run: they keep it under another name, and it is not
+        compared with that of new frames.
+
+        Args:
+            path: of the file.
+            now: stamp (ns) that the memory must lie before; where its clock was another, its stamps are moved. None
+                leaves them.
 
         Raises:
             SessionError: the file is missing, damaged, or from other engines.
         """
-        session.restore(self._memory, self.engines, Path(path))
+        return session.restore(self._memory, self.engines, Path(path), now)
 
     @classmethod
     def resume(cls, path: str | Path, engines: str | Path | None = None, threads: int = 0) -> Localizer:
@@ -302,6 +316,16 @@ class Localizer:
         localizer = cls.load(engines or session.engines_of(Path(path)), threads=threads)
         localizer.restore(path)
         return localizer
+
+
+def _whole(pieces: Pieces) -> Reply:
+    """Run an answer to its end."""
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            reply: Reply = end.value
+            return reply
 
 
 def default_keyframes(engines: EngineSet) -> KeyframeBuffer:

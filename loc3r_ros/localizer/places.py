@@ -51,7 +51,7 @@ def described_place(
     sigma = np.maximum(scaled, calibration.sigma_floor)
     covariance = np.diag([*sigma**2, heading_sigma**2])
     pose = np.array([float(position[0]), float(position[1]), heading])
-    return pose, covariance, distribution, probability_within(CONFIDENCE_RADIUS, *sigma)
+    return pose, covariance, distribution, geometry.probability_within(CONFIDENCE_RADIUS, *sigma)
 
 
 def own_place(whereabouts: Whereabouts, calibration: Calibration) -> tuple[FloatArray, FloatArray, FloatArray, float]:
@@ -61,16 +61,9 @@ def own_place(whereabouts: Whereabouts, calibration: Calibration) -> tuple[Float
     sigma, heading_sigma = calibration.own_position_sigma, calibration.own_heading_sigma
     pose = np.array([camera[0, 3], camera[1, 3], heading])
     covariance = np.diag([sigma**2, sigma**2, heading_sigma**2])
-    return pose, covariance, wrapped_normal(heading, heading_sigma), probability_within(CONFIDENCE_RADIUS, sigma, sigma)
-
-
-def probability_within(radius: float, sigma_x: float, sigma_y: float) -> float:
-    """Return the probability that a centred normal point (x, y) lies within `radius`.
-
-    The radial integral is closed; the angular one is periodic, so 256 equal steps give it to machine precision unless
-    the axes differ by orders of magnitude.
-    """
-    angles = np.arange(256) * (2 * math.pi / 256)
-    curvature = (np.cos(angles) / sigma_x) ** 2 + (np.sin(angles) / sigma_y) ** 2
-    inside = -np.expm1(-0.5 * radius**2 * curvature) / curvature
-    return float(np.clip(inside.mean() / (sigma_x * sigma_y), 0.0, 1.0))
+    return (
+        pose,
+        covariance,
+        wrapped_normal(heading, heading_sigma),
+        geometry.probability_within(CONFIDENCE_RADIUS, sigma, sigma),
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,3 +100,9 @@ def probability(logits: Array, token: int) -> float:
     """Return the probability that softmax gives a token."""
     shifted = logits.astype(np.float64) - float(logits.max())
     return float(np.exp(shifted[token]) / np.exp(shifted).sum())
+
+
+def likelihood(tokens: Sequence[Token]) -> float:
+    """Return the geometric mean of the tokens' probabilities; 0 where there is none."""
+    logs = [math.log(max(token.probability, 1e-12)) for token in tokens]
+    return math.exp(sum(logs) / len(logs)) if logs else 0.0

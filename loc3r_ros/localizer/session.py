@@ -17,11 +17,12 @@ from loc3r_ros.errors import ConfigError, SessionError
 from loc3r_ros.memory import Memory
 from loc3r_ros.memory.saved import SavedMemory
 
-FORMAT = 1
+FORMAT = 2
 HEADER = "header"
+NOTES = "notes"
 
 
-def save(memory: Memory, engines: EngineSet, path: Path) -> None:
+def save(memory: Memory, engines: EngineSet, path: Path, notes: str) -> None:
     """Write a memory, whole or not at all; see `Localizer.save`."""
     header = {
         "format": FORMAT,
@@ -30,11 +31,14 @@ def save(memory: Memory, engines: EngineSet, path: Path) -> None:
         "name": engines.manifest.name,
     }
     arrays = memory.capture().arrays()
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.part")  # one name: what a process that died left is written over
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as stream:
-            np.savez(stream, **{HEADER: np.array(json.dumps(header))}, **arrays)  # type: ignore[arg-type]
+            texts = {HEADER: np.array(json.dumps(header)), NOTES: np.array(notes)}
+            np.savez(stream, **texts, **arrays)  # type: ignore[arg-type]
+            stream.flush()
+            os.fsync(stream.fileno())  # before it takes the place of the last good one
         scratch.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -42,7 +46,7 @@ def save(memory: Memory, engines: EngineSet, path: Path) -> None:
         raise SessionError(f"The memory could not be saved to {path}: {error.strerror or error}.") from error
 
 
-def restore(memory: Memory, engines: EngineSet, path: Path) -> None:
+def restore(memory: Memory, engines: EngineSet, path: Path, now: int | None) -> str:
     """Go on with a saved memory; see `Localizer.restore`."""
     header, arrays = _read(path)
     if header.get("fingerprint") != engines.manifest.fingerprint:
@@ -52,7 +56,8 @@ def restore(memory: Memory, engines: EngineSet, path: Path) -> None:
             f"to another. Load {header.get('engines') or 'the engines that saved it'}, or start a new memory."
         )
     try:
-        memory.restore(SavedMemory.from_arrays(arrays))
+        memory.restore(SavedMemory.from_arrays(arrays).of_another_run(now))
+        return str(arrays[NOTES])
     except ConfigError as error:
         raise SessionError(f"{path} does not fit this memory: {error}") from error
     except (KeyError, ValueError, IndexError, TypeError) as error:

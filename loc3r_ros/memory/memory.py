@@ -208,6 +208,22 @@ class Memory:
         with self._lock:
             self._forget()
 
+    def reanchor(self, since: int) -> None:
+        """Forget the keyframes before a stamp and run the others anew, in the background, under a new anchor.
+
+        How that one lies in the old one is not known. Where no keyframe is left, the next frame becomes the first.
+        """
+        with self._lock:
+            kept = [keyframe for keyframe in self._buffer.keyframes if keyframe.stamp >= since]
+            self._buffer.restore(kept)
+            self._held = {one.index: self._held[one.index] for one in kept if one.index in self._held}
+            self._epoch += 1  # a rebuild under way begins with what is forgotten: it gives up
+            if self._held:
+                self._begin_rebuild(is_linked=False)
+            else:
+                self._whereabouts = None
+                self._sequence = FrameSequence(self._engines, self._frames, self._sequence.anchor_id + 1)
+
     def _forget(self) -> None:
         self._epoch += 1  # a rebuild under way gives up
         self._buffer.reset()
@@ -227,7 +243,7 @@ class Memory:
             with watch.stage("evict"):
                 self._evict([keyframe.index for keyframe in decision.evicted])
         count = len(self._sequence.snapshot.entries)
-        self._whereabouts = Whereabouts(anchor_t_camera, frame.stamp, sequence.anchor_id, count)
+        self._whereabouts = Whereabouts(anchor_t_camera, frame.stamp, sequence.anchor_id, count, frame.odometry)
         return decision.keyframe
 
     def _remember(
@@ -255,18 +271,27 @@ class Memory:
         if self._eviction == "drop" and positions_left >= self._engines.manifest.video.tokens:
             self._sequence.drop(indices)
         elif not self.is_rebuilding:  # one under way learns of it when it has caught up
-            self._rebuild = threading.Thread(target=self._run_rebuild, args=(self._epoch,), name="loc3r-rebuild")
-            self._rebuild.start()
+            self._begin_rebuild()
 
-    def _run_rebuild(self, epoch: int) -> None:
+    def _begin_rebuild(self, is_linked: bool = True) -> None:
+        arguments = self._epoch, is_linked
+        self._rebuild = threading.Thread(target=self._run_rebuild, args=arguments, name="loc3r-rebuild")
+        self._rebuild.start()
+
+    def _run_rebuild(self, epoch: int, is_linked: bool) -> None:
         try:
-            while not self._rebuild_once(epoch):
-                pass
+            while not self._rebuild_once(epoch, is_linked):
+                is_linked = True
         except Exception:  # the old sequence goes on answering
             log.exception("The memory could not be rebuilt; it goes on with the old one.")
 
-    def _rebuild_once(self, epoch: int) -> bool:
-        """Run the kept frames anew and swap the sequences; return whether nothing was evicted meanwhile."""
+    def _rebuild_once(self, epoch: int, is_linked: bool) -> bool:
+        """Run the kept frames anew and swap the sequences; return whether nothing was evicted meanwhile.
+
+        Args:
+            epoch: the rebuild gives up where another has begun.
+            is_linked: whether the old sequence tells where the new anchor lies.
+        """
         with self._lock:
             first = next(iter(self._held.values()), None)
         if first is None:
@@ -282,17 +307,18 @@ class Memory:
                 newest = done[-1].record.index if done else -1
                 waiting = [item.record for item in held if item.record.index > newest]
                 if not waiting or not sequence.has_room:
-                    self._swap(sequence, geometry.invert(old_t_new))
+                    self._swap(sequence, geometry.invert(old_t_new), is_linked)
                     return len(held) == len(done)
             sighting, pose = sequence.look(waiting[0].picture)
             sequence.append(waiting[0], sighting, pose)
 
-    def _swap(self, sequence: FrameSequence, new_t_old: FloatArray) -> None:
+    def _swap(self, sequence: FrameSequence, new_t_old: FloatArray, is_linked: bool) -> None:
         """Go on with a rebuilt sequence; poses from the pose prior move to its anchor."""
         first = sequence.snapshot.entries[0]
         keyframe = next((item for item in self._buffer.keyframes if item.index == first.record.index), None)
         keyframe = keyframe or Keyframe(first.record.index, first.record.stamp, None, None)  # evicted meanwhile
-        self._add_anchor(anchor_under(sequence.anchor_id, keyframe, first.anchor_t_camera, geometry.invert(new_t_old)))
+        old_t_new = geometry.invert(new_t_old) if is_linked else None
+        self._add_anchor(anchor_under(sequence.anchor_id, keyframe, first.anchor_t_camera, old_t_new))
         poses = {entry.record.index: entry.anchor_t_camera for entry in sequence.snapshot.entries}
         self._held = {
             index: replace(item, anchor_t_camera=poses.get(index, new_t_old @ item.anchor_t_camera))
@@ -309,5 +335,7 @@ class Memory:
         where = self._whereabouts
         if where is not None:
             pose = new_t_old @ where.anchor_t_camera
-            self._whereabouts = Whereabouts(pose, where.stamp, sequence.anchor_id, len(poses))
+            self._whereabouts = replace(
+                where, anchor_t_camera=pose, anchor_id=sequence.anchor_id, keyframe_count=len(poses)
+            )
         self._sequence = sequence

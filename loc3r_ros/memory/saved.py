@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,7 @@ class SavedMemory:
             "anchor/anchor_t_first": self.anchor.anchor_t_first,
             "anchor/reference_t_first": _or_nan(self.anchor.reference_t_first),
             "anchor/reference": np.array(self.anchor.reference),
+            "anchor/previous_t_anchor": _or_nan(self.anchor.previous_t_anchor),
             **{f"cache/{name}": rows for name, rows in self.cache.items()},
             **{f"prior/{name}": values for name, values in self.prior_state.items()},
             **{f"record/{name}": values for name, values in _columns(list(records.values()), Record).items()},
@@ -95,6 +96,34 @@ class SavedMemory:
                 anchor_t_first=anchor["anchor_t_first"],
                 reference_t_first=_or_none(anchor["reference_t_first"]),
                 reference=str(anchor["reference"]),
+                previous_t_anchor=_or_none(anchor["previous_t_anchor"]),
+            ),
+        )
+
+    def of_another_run(self, now: int | None) -> SavedMemory:
+        """Return it as a memory from before this run: its odometry has another name, and its stamps lie in the past.
+
+        Args:
+            now: ns; stamps that are not before it are moved, all alike; None leaves them.
+        """
+        newest = self.whereabouts.stamp
+        late = 0 if now is None else max(0, newest + 1 - now)
+        name = f"odom until {newest}"  # poses of one name are compared, those of two runs must not be
+        records = [*(entry.record for entry in self.entries), *(item.record for item in self.held)]
+        moved = {record.index: replace(record, stamp=record.stamp - late) for record in records}
+        return replace(
+            self,
+            entries=tuple(replace(entry, record=moved[entry.record.index]) for entry in self.entries),
+            held=tuple(replace(item, record=moved[item.record.index]) for item in self.held),
+            keyframes=tuple(
+                replace(one, stamp=one.stamp - late, reference=name if one.reference == "odom" else one.reference)
+                for one in self.keyframes
+            ),
+            whereabouts=replace(self.whereabouts, stamp=newest - late),
+            anchor=replace(
+                self.anchor,
+                stamp=self.anchor.stamp - late,
+                reference=name if self.anchor.reference == "odom" else self.anchor.reference,
             ),
         )
 

@@ -74,12 +74,14 @@ class Whereabouts:
         stamp: of the frame, ns.
         anchor_id: the anchor that the pose refers to.
         keyframe_count: keyframes that the prior had learned from.
+        odometry: (4, 4) the camera in odometry, or None.
     """
 
     anchor_t_camera: FloatArray
     stamp: int
     anchor_id: int
     keyframe_count: int
+    odometry: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Anchor:
         anchor_t_first: (4, 4) pose of that keyframe's camera in the anchor frame.
         reference_t_first: (4, 4) the same camera in the frame that `reference` names, or None; as in `Keyframe`.
         reference: "odom" where there was odometry at `stamp`, else "".
-        previous_t_anchor: (4, 4) this anchor in the frame of the one before it, where it was rebuilt from that.
+        previous_t_anchor: (4, 4) this anchor in the frame of the one before it, where it was rebuilt from that; None
+            where it is the first, or follows a pose prior that went wrong.
     """
 
     id: int

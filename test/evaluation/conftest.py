@@ -7,9 +7,10 @@ import pytest
 
 from loc3r_ros import geometry
 from loc3r_ros.evaluation.clips import Clip, Described
+from loc3r_ros.evaluation.readers import Landmark, Reading
 from loc3r_ros.evaluation.run import PERIOD, Plan, Subject
 from loc3r_ros.interface import Keyframe, Layout, Place, Reply
-from loc3r_ros.localizer.places import BIN_CENTRES, probability_within, wrapped_normal
+from loc3r_ros.localizer.places import BIN_CENTRES, wrapped_normal
 from loc3r_ros.world.bev import anchor_poses
 from loc3r_ros.world.camera import look
 from loc3r_ros.world.ceiling import Ceiling
@@ -30,10 +31,7 @@ def make_clip(seed, frames=4, situations=6):
     yaws = np.cumsum(draw.uniform(-0.3, 0.3, frames))
     places = np.cumsum(draw.uniform(-0.2, 0.3, (frames, 2)), axis=0)
     cameras = np.array([look(x, y, 1.3, yaw, 0.2) for (x, y), yaw in zip(places, yaws, strict=True)])
-    described = [
-        Described(f"situation {number} of {seed}", draw.uniform((-ROOM, -ROOM, -np.pi), (ROOM, ROOM, np.pi)), CEILING)
-        for number in range(situations)
-    ]
+    described = [make_situation(f"situation {number} of {seed}", frames, draw) for number in range(situations)]
     questions = [
         Question(kind, f"{kind} {number} {seed}?", str(draw.choice(answers)), number, ())
         for kind, answers in ANSWERS.items()
@@ -54,18 +52,30 @@ def make_clip(seed, frames=4, situations=6):
 CEILING = Ceiling(0.8, 0.9, 0.7, 0.95)
 
 
+def make_situation(text, frames, draw):
+    """Words that leave nothing open; two patches show what the observer is beside, two others what it faces."""
+    pose = draw.uniform((-ROOM, -ROOM, -np.pi), (ROOM, ROOM, np.pi))
+    shown = np.zeros((2, frames, 6), np.float32)
+    shown[0, 0, :2], shown[1, -1, 2:4] = 0.6, 0.4
+    near, far = (pose[:2] + metres * np.array([np.cos(pose[2]), np.sin(pose[2])]) for metres in (-0.5, 2.0))
+    return Described(text, pose, CEILING, Reading(pose, Landmark(near, shown[0]), Landmark(far, shown[1])))
+
+
 @dataclass
 class Oracle:
     """Returns the truth plus normal noise; of a scene that it does not see it guesses evenly.
 
     `claimed` is the factor from its noise to the sigma that it gives. It keeps `capacity` keyframes, and with every
-    fourth too many it forgets as many and begins a new anchor, as the memory does.
+    fourth too many it forgets as many and begins a new anchor, as the memory does. It believes that its cameras were
+    moved by `drift`, places what it sees and is asked for accordingly, and each patch is `blur` metres off besides.
     """
 
     noise: float = 0.1
     claimed: float = 1.0
     scale: float = 1.0
     capacity: int = 1000
+    drift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    blur: float = 0.0
     sharpness: float = 1.0
     draw: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
 
@@ -109,13 +119,13 @@ class Oracle:
         distribution = wrapped_normal(pose[2], HEADING_SIGMA) ** self.sharpness
         distribution /= distribution.sum()
         covariance = np.diag([sigma, sigma, geometry.circular_std(BIN_CENTRES, distribution)]) ** 2
-        confidence = probability_within(1.0, sigma, sigma)
+        confidence = geometry.probability_within(1.0, sigma, sigma)
         return Place(situation, pose, covariance, distribution, confidence, self.anchor_id, 0, 1)
 
     def locate(self, situation):
         known = [one.pose for one in (self.clip.situations if self.clip else ()) if one.text == situation]
         guess = self.draw.uniform((-ROOM, -ROOM, -np.pi), (ROOM, ROOM, np.pi))
-        return self.place(known[0] if known else guess, situation)
+        return self.place(geometry.compose2(self.drift, known[0]) if known else guess, situation)
 
     def where_am_i(self):
         if self.clip is None:
@@ -134,13 +144,17 @@ class Oracle:
         yield self.ask(question, situation).text
 
     def layout(self):
-        points = self.clip.patches.reshape(-1, 2)
+        points = geometry.transform_points2(self.drift, self.clip.patches.reshape(-1, 2))
+        points = points + self.blur * self.draw.normal(size=points.shape)
         sigma = np.full(points.shape, self.claimed * self.noise)
         index = np.repeat(np.arange(len(self.clip.images)), self.clip.patches.shape[1])
         noisy = points + self.noise * self.draw.normal(size=points.shape)
         return Layout(noisy, sigma, np.zeros((len(points), 3), np.uint8), index, self.anchor_id)
 
     def trajectory(self):
+        raise NotImplementedError
+
+    def reanchor(self, since):
         raise NotImplementedError
 
     def save(self, path):

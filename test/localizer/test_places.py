@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loc3r_ros import geometry
 from loc3r_ros.engines.manifest import Calibration
 from loc3r_ros.localizer.places import (
     BIN_CENTRES,
     described_place,
     heading_distribution,
-    probability_within,
     wrapped_normal,
 )
 
@@ -24,7 +24,7 @@ def test_the_probability_within_a_circle_agrees_with_samples(sigma_x, sigma_y, r
     normal = math.sqrt(2) * np.array([_inverse_erf(2 * q - 1) for q in quantiles])
     x, y = np.meshgrid(sigma_x * normal, sigma_y * normal)
     expected = float((np.hypot(x, y) <= radius).mean())
-    assert probability_within(radius, sigma_x, sigma_y) == pytest.approx(expected, abs=0.01)
+    assert geometry.probability_within(radius, sigma_x, sigma_y) == pytest.approx(expected, abs=0.01)
 
 
 def _inverse_erf(value):
@@ -37,7 +37,7 @@ def _inverse_erf(value):
 
 def test_a_round_uncertainty_has_a_closed_form():
     for sigma in (0.01, 0.3, 1.0, 50.0):
-        assert probability_within(1.0, sigma, sigma) == pytest.approx(-math.expm1(-0.5 / sigma**2), rel=1e-9)
+        assert geometry.probability_within(1.0, sigma, sigma) == pytest.approx(-math.expm1(-0.5 / sigma**2), rel=1e-9)
 
 
 @given(st.floats(-math.pi, math.pi), st.floats(0.2, 1.0))
