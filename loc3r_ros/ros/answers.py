@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovariance
 
 from loc3r_ros import geometry
-from loc3r_ros.alignment import Located
+from loc3r_ros.alignment import Located, widened
 from loc3r_ros.interface import HEADING_BINS, FloatArray, Place, Reply
 from loc3r_ros.msg import Answer, LanguagePose
 from loc3r_ros.ros.conversions import SMALLEST_VARIANCE, UNKNOWN, pose_message, time_message
@@ -34,6 +35,21 @@ def planar_pose(pose: FloatArray, covariance: FloatArray) -> PoseWithCovariance:
     return message
 
 
+def seen_from(camera: Located, base_t_camera: FloatArray) -> Located:
+    """Return the place of a robot that carries a camera whose place is known.
+
+    Args:
+        camera: place and heading of the camera.
+        base_t_camera: (3,) place and heading of the camera on the robot.
+    """
+    camera_t_base, certain = geometry.invert2(base_t_camera), np.zeros((3, 3))
+    return replace(
+        camera,
+        pose=geometry.compose2(camera.pose, camera_t_base),
+        covariance=geometry.compose2_covariance(camera.pose, camera.covariance, camera_t_base, certain),
+    )
+
+
 def language_pose(place: Place, located: Located, frame: str, latency: float) -> LanguagePose:
     """Return the message of a place.
 
@@ -44,13 +60,14 @@ def language_pose(place: Place, located: Located, frame: str, latency: float) ->
         latency: seconds since the request.
     """
     turn = float(geometry.angle_difference(located.pose[2], place.pose[2]))
-    probabilities = turn_distribution(place.heading_distribution, turn)
+    added = float(located.covariance[2, 2] - place.covariance[2, 2])  # by the fit and the odometry
+    probabilities = widened(turn_distribution(place.heading_distribution, turn), added)
     message = LanguagePose(situation=place.situation)
     message.header.frame_id, message.header.stamp = frame, time_message(place.stamp)
     message.pose = planar_pose(located.pose, located.covariance)
     message.heading_probabilities = probabilities.astype(np.float32)
     message.heading_stddev = min(geometry.circular_std(BIN_CENTRES, probabilities), UNKNOWN)
-    message.confidence = float(place.confidence)
+    message.confidence = located.confidence
     message.anchor_id, message.keyframe_count = place.anchor_id, place.keyframe_count
     message.latency = latency
     return message

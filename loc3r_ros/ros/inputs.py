@@ -46,7 +46,13 @@ class ImageSource:
 
 
 class Inputs:
-    """The subscriptions of the node; they exist from `open` to `close`."""
+    """The subscriptions of the node; they exist from `open` to `close`.
+
+    Attributes:
+        is_enabled: whether images are wanted; see `refresh`.
+        camera_info: the newest calibration.
+        camera_frame: the frame of the newest image; empty while there is none.
+    """
 
     def __init__(
         self,
@@ -74,6 +80,7 @@ class Inputs:
         self._lock = threading.RLock()
         self.is_enabled = True
         self.camera_info: CameraInfo | None = None
+        self.camera_frame = ""
 
     def open(self) -> None:
         """Subscribe, and spin in a thread of their own."""
@@ -138,7 +145,7 @@ class Inputs:
             self._image, self._current = None, wanted
             if wanted is not None:
                 self._image = self._node.create_subscription(
-                    IMAGE_TYPES[wanted.transport], wanted.topic, self._on_image, profile(wanted.policies)
+                    IMAGE_TYPES[wanted.transport], wanted.topic, self._receive, profile(wanted.policies)
                 )
 
     def _wanted(self) -> ImageSource:
@@ -167,6 +174,10 @@ class Inputs:
     def _listen(self, name: str, message_type: Any, callback: Callable[[Any], None], qos: QoSProfile) -> None:
         assert self._node is not None
         self._node.create_subscription(message_type, self._owner.resolve_topic_name(name), callback, qos)
+
+    def _receive(self, message: Image | CompressedImage) -> None:
+        self.camera_frame = message.header.frame_id
+        self._on_image(message)
 
     def _keep_camera_info(self, message: CameraInfo) -> None:
         self.camera_info = message

@@ -2,8 +2,9 @@
 
 An image arrives in the thread of the inputs and goes into a slot of one (`intake`). The worker takes the newest,
 decodes it, waits at most `odometry_timeout` for the odometry at its stamp, shows both to the localizer (`observer`) and
-publishes what came of it (`session`, `outputs`). Timers broadcast the transforms from `map`, watch the camera and
-publish diagnostics. Services and the action answer from the localizer's snapshot in threads of their own (`services`).
+publishes what came of it (`session`, `outputs`). The pulse keeps simulated time and broadcasts the transforms from
+`map`; timers watch the camera and publish diagnostics. Services and the action answer from the localizer's snapshot in
+threads of their own (`services`, `answering`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,11 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.subscription import Subscription
-from rclpy.timer import Timer
 from sensor_msgs.msg import CompressedImage, Image
 
 from loc3r_ros.errors import ConfigError, NotReadyError
@@ -33,8 +32,9 @@ from loc3r_ros.ros import localizers, parameters
 from loc3r_ros.ros.inputs import Inputs
 from loc3r_ros.ros.lifecycle import GuardedLifecycleNode, run
 from loc3r_ros.ros.logs import ThrottledLog
-from loc3r_ros.ros.outputs import Outputs
+from loc3r_ros.ros.outputs import Outputs, if_remembered, placed
 from loc3r_ros.ros.parameters import Parameters
+from loc3r_ros.ros.pulse import Pulse
 from loc3r_ros.ros.report import Reporter
 from loc3r_ros.ros.services import Services
 from loc3r_ros.ros.session import Session
@@ -42,8 +42,8 @@ from loc3r_ros.ros.transforms import TransformListener
 
 WATCH_PERIOD = 0.5
 """s between two looks at the publishers of the images."""
-THREADS = 6
-"""Threads for callbacks: timers and lifecycle, the broadcast, and requests that wait."""
+THREADS = 24
+"""Threads for callbacks, made as they are needed: each request that waits for its answer holds one."""
 
 
 class Loc3rNode(GuardedLifecycleNode):
@@ -68,13 +68,13 @@ class Loc3rNode(GuardedLifecycleNode):
         self._warn = ThrottledLog(self.get_logger().warning)
         self._session: Session | None = None
         self._is_active = False
+        self._is_starting = self.parameters.autostart
         self._inputs = Inputs(self, lambda: self.parameters, self._receive, self.transforms)
         self._requests = Services(self, self)
         self._reporter = Reporter(self._inputs, self._warn)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._broadcast_group = MutuallyExclusiveCallbackGroup()
-        self._broadcast_timer: Timer | None = None
         self._initial_pose: Subscription | None = None
+        self._pulse = Pulse(self, self._broadcast)
         self._jump_handle = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-JUMP_BACK), on_clock_change=True),
             post_callback=self._on_time_jump,
@@ -89,6 +89,7 @@ class Loc3rNode(GuardedLifecycleNode):
         self._autostart_timer.cancel()
         if self.parameters.autostart:
             self.start()
+        self._is_starting = False
 
     # --- lifecycle ----------------------------------------------------------------------------------------------------
 
@@ -107,6 +108,7 @@ class Loc3rNode(GuardedLifecycleNode):
             self._outputs,
             self._warn,
             self.get_logger().error,
+            lambda: self.get_clock().now().nanoseconds,
         )
 
     def activate(self) -> None:
@@ -115,18 +117,17 @@ class Loc3rNode(GuardedLifecycleNode):
         self._initial_pose = self.create_subscription(
             PoseWithCovarianceStamped, "initialpose", self._on_initial_pose, 10
         )
-        self._set_broadcast_rate()
+        self._pulse.beat(self.parameters.transform_rate)
         self._reporter.begin()
         self._is_active = True
 
     def deactivate(self) -> None:
         """Fall silent; the memory stays."""
         self._is_active = False
-        if self._broadcast_timer is not None:
-            self.destroy_timer(self._broadcast_timer)
+        self._pulse.rest()
         if self._initial_pose is not None:
             self.destroy_subscription(self._initial_pose)
-        self._broadcast_timer = self._initial_pose = None
+        self._initial_pose = None
         self._inputs.close()
         if self._session is not None:
             self._session.discard()
@@ -143,6 +144,7 @@ class Loc3rNode(GuardedLifecycleNode):
         self._requests.close()
         self._jump_handle.unregister()
         super().close()
+        self._pulse.close()
 
     # --- what the services ask (`services.Brain`) ---------------------------------------------------------------------
 
@@ -153,11 +155,13 @@ class Loc3rNode(GuardedLifecycleNode):
             NotReadyError: the node is not active.
         """
         if self._session is None or not self._is_active:
-            raise NotReadyError(
-                f"The node is {self.state}, not active: ros2 lifecycle set {self.get_fully_qualified_name()} "
-                f"{'configure, then activate' if self._session is None else 'activate'}."
-            )
+            raise NotReadyError(explain_state(self.state, self.get_fully_qualified_name(), self._is_starting))
         return self._session
+
+    @property
+    def camera_frame(self) -> str:
+        """The camera's optical frame; empty while it is not known."""
+        return self.parameters.camera_frame or self._inputs.camera_frame
 
     def explain(self, error: NotReadyError) -> str:
         """Return why there is no answer; where no image has arrived, with the reason for that."""
@@ -196,7 +200,7 @@ class Loc3rNode(GuardedLifecycleNode):
     def _apply(self, before: Parameters) -> None:
         self._inputs.refresh()
         if self._is_active and self.parameters.transform_rate != before.transform_rate:
-            self._set_broadcast_rate()
+            self._pulse.beat(self.parameters.transform_rate)
 
     # --- callbacks ----------------------------------------------------------------------------------------------------
 
@@ -220,12 +224,6 @@ class Loc3rNode(GuardedLifecycleNode):
             self._warn("The clock jumped: keyframes, transforms and correction are forgotten.")
             self._session.forget()
 
-    def _set_broadcast_rate(self) -> None:
-        if self._broadcast_timer is not None:
-            self.destroy_timer(self._broadcast_timer)
-        period = 1.0 / self.parameters.transform_rate
-        self._broadcast_timer = self.create_timer(period, self._broadcast, callback_group=self._broadcast_group)
-
     def _broadcast(self) -> None:
         """Send the transforms from `map` ahead of time, so that a lookup between two broadcasts succeeds."""
         session, now = self._session, self.parameters
@@ -237,20 +235,43 @@ class Loc3rNode(GuardedLifecycleNode):
         self._inputs.refresh()
         self._reporter.watch(self.state, self._session, self.parameters)
         if self._session is not None and self._is_active:
-            places = {name: place.map_t_base for name, place in self._session.labels.items()}
-            self._outputs.send_markers(
-                self._session.keyframes(),
-                self._session.correction.map_t_odom,
-                places,
-                self._inputs.camera_info,
-                self.get_clock().now().nanoseconds,
-            )
-            with suppress(NotReadyError):
-                self._outputs.send_layout(self._session.layout, self.get_clock().now().nanoseconds)
+            self._draw(self._session, self.get_clock().now().nanoseconds)
+
+    def _draw(self, session: Session, stamp: int) -> None:
+        """Publish markers and layout where they changed and someone listens."""
+        cameras = placed(session.keyframes(), session.correction.map_t_odom, session.placement.alignment)
+        places = {name: place.map_t_base for name, place in session.labels.items()}
+        answering = self._requests.answering
+        self._outputs.send_markers(
+            [map_t_camera for _, map_t_camera in cameras],
+            places,
+            answering.newest_place if session.placement.described is not None else None,
+            if_remembered(answering.newest_answer, session.keyframes()),
+            self._inputs.camera_info,
+            stamp,
+        )
+        with suppress(NotReadyError):
+            self._outputs.send_layout(session.layout, self.parameters.layout_resolution, stamp)
 
     def _report(self) -> None:
         stamp = self.get_clock().now().nanoseconds
         self._diagnostics.publish(self._reporter.report(self.state, self._session, self.parameters, stamp))
+
+
+def explain_state(state: str, name: str, is_starting: bool) -> str:
+    """Return why a node that is not active does not answer, and what to do.
+
+    Args:
+        state: label of its lifecycle state, or of the transition that runs.
+        name: full name of the node.
+        is_starting: it configures and activates itself.
+    """
+    if state == "finalized":
+        return "The node is finalized, so it does not answer any more: start it anew."
+    if state not in ("unconfigured", "inactive") or is_starting:
+        return f"The node is {'starting' if is_starting else state}, not active yet: ask again in a moment."
+    steps = "configure, then activate" if state == "unconfigured" else "activate"
+    return f"The node is {state}, not active: ros2 lifecycle set {name} {steps}."
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -2,75 +2,45 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from rclpy.action import ActionServer, CancelResponse
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
-from loc3r_ros import geometry
 from loc3r_ros.action import AskStream
-from loc3r_ros.alignment import Located
 from loc3r_ros.errors import ConfigError, Loc3RError, NotReadyError
-from loc3r_ros.interface import LocalizerProtocol, Place, Reply
-from loc3r_ros.msg import Answer, LanguagePose
-from loc3r_ros.ros.answers import answer_message, language_pose
-from loc3r_ros.ros.conversions import stamped_pose, time_message
-from loc3r_ros.ros.parameters import Parameters
-from loc3r_ros.ros.questions import Questions
-from loc3r_ros.ros.session import Session
-from loc3r_ros.ros.transforms import TransformListener
+from loc3r_ros.ros.answering import Answering, Brain
+from loc3r_ros.ros.conversions import stamped_pose
+from loc3r_ros.ros.logs import ThrottledLog
+from loc3r_ros.ros.questions import BusyError
 from loc3r_ros.srv import Ask, ListLabels, SessionFile, SetLabel, WhereAmI
 
 JOB_TIMEOUT = 10.0
 """s that a service waits for the worker, which at worst looks at one frame."""
 
 
-class Brain(Protocol):
-    """What the services need of the node."""
-
-    @property
-    def parameters(self) -> Parameters:
-        """The parameters of the moment."""
-        ...
-
-    @property
-    def transforms(self) -> TransformListener:
-        """What TF said."""
-        ...
-
-    def session(self) -> Session:
-        """Return the session of an active node, or raise `NotReadyError`."""
-        ...
-
-    def explain(self, error: NotReadyError) -> str:
-        """Return why there is no answer, with what the node knows beyond the error."""
-        ...
-
-    def set_enabled(self, is_enabled: bool) -> None:
-        """Hear the camera, or not."""
-        ...
-
-
 class Services:
-    """The servers; they exist as long as the node and answer in every lifecycle state."""
+    """The servers; they exist as long as the node and answer in every lifecycle state.
+
+    Attributes:
+        answering: answers the questions.
+    """
 
     def __init__(self, node: Node, brain: Brain) -> None:
         self._brain = brain
         self._node = node
-        self._questions = Questions()
-        self._answers = node.create_publisher(Answer, "answer", 10)
-        self._places = node.create_publisher(LanguagePose, "language_pose", 10)
+        self._warn = ThrottledLog(node.get_logger().warning)
+        self.answering = Answering(node, brain)
         group = ReentrantCallbackGroup()
         for name, service_type, handler in (
-            ("where_am_i", WhereAmI, self._where_am_i),
-            ("ask", Ask, self._ask),
+            ("where_am_i", WhereAmI, self.answering.where_am_i),
+            ("ask", Ask, self.answering.ask),
             ("reset", Trigger, self._reset),
             ("enable", SetBool, self._enable),
             ("save_session", SessionFile, self._save_session),
@@ -85,12 +55,13 @@ class Services:
             "ask_stream",
             self._ask_stream,
             callback_group=group,
+            goal_callback=self._admit,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
 
     def close(self) -> None:
         """End the question that runs, and the action server."""
-        self._questions.close()
+        self.answering.questions.close()
         self._action.destroy()
 
     def _guarded(self, handler: Callable[[Any, Any], None]) -> Callable[[Any, Any], Any]:
@@ -114,105 +85,32 @@ class Services:
         self._node.get_logger().error(f"A request failed, by a defect:\n{traceback.format_exc()}")
         return f"The request failed, by a defect ({type(error).__name__}: {error}); the log has the details."
 
-    # --- questions ----------------------------------------------------------------------------------------------------
+    # --- the action ---------------------------------------------------------------------------------------------------
 
-    def _where_am_i(self, request: WhereAmI.Request, response: WhereAmI.Response) -> None:
-        begin = time.monotonic()
-        session, timeout = self._brain.session(), self._brain.parameters.answer_timeout
-        localizer = session.localizer()
-        if request.question:
-            reply = self._questions.ask(lambda: localizer.ask(request.question, request.situation), timeout)
-            response.answer = reply.text
-            self._publish_answer(session, reply, request.question, request.situation, begin)
-        place = self._questions.ask(lambda: self._locate(localizer, request.situation), timeout)
-        located = session.locate(place)
-        response.pose = self._place_message(session, place, located, request.target_frame, begin)
-        if request.situation:
-            session.placement.described = located.pose
-            self._places.publish(self._place_message(session, place, located, "", begin))
-        position = response.pose.pose.pose.position
-        response.message = (
-            f"At x {position.x:.2f} m, y {position.y:.2f} m in '{response.pose.header.frame_id}', "
-            f"{100 * place.confidence:.0f} % sure to be within 1 m."
-        )
-        if located.reason:
-            response.message += f" But it is doubtful: {located.reason}"
-
-    def _ask(self, request: Ask.Request, response: Ask.Response) -> None:
-        begin = time.monotonic()
-        session = self._brain.session()
-        localizer = session.localizer()
-        if not request.question:
-            raise ConfigError("The question is empty.")
-        reply = self._questions.ask(
-            lambda: localizer.ask(request.question, request.situation), self._brain.parameters.answer_timeout
-        )
-        response.answer = self._publish_answer(session, reply, request.question, request.situation, begin)
+    def _admit(self, _: AskStream.Goal) -> GoalResponse:
+        """Refuse a goal of the action where too many questions wait; the log says why, for a refusal has no text."""
+        try:
+            self.answering.questions.check_room()
+        except BusyError as error:
+            self._warn(f"A goal of ask_stream was refused: {error}")
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
 
     def _ask_stream(self, goal: ServerGoalHandle) -> AskStream.Result:
         """Execute one goal of the action."""
         result = AskStream.Result()
         try:
-            result.answer = self._stream(goal)
-            result.success = not goal.is_cancel_requested
+            self.answering.stream(goal, result)
+            result.success = True
         except Exception as error:
             result.message = self._sentence(error)
-        if goal.is_cancel_requested:
-            result.message = "The question was cancelled."
-            goal.canceled()
-        elif result.success:
+        if result.success:
             goal.succeed()
+        elif goal.is_cancel_requested:
+            goal.canceled()
         else:
             goal.abort()
         return result
-
-    def _stream(self, goal: ServerGoalHandle) -> Answer:
-        begin = time.monotonic()
-        request = goal.request
-        session = self._brain.session()
-        localizer = session.localizer()
-        if not request.question:
-            raise ConfigError("The question is empty.")
-        feedback = AskStream.Feedback()
-        for piece in self._questions.stream(
-            lambda: localizer.ask_stream(request.question, request.situation),
-            request.timeout or self._brain.parameters.answer_timeout,
-            lambda: bool(goal.is_cancel_requested),
-        ):
-            feedback.text, feedback.text_so_far = piece, feedback.text_so_far + piece
-            goal.publish_feedback(feedback)
-        keyframes = session.keyframes()
-        stamp = keyframes[-1].stamp if keyframes else 0
-        reply = Reply(feedback.text_so_far, None, 0.0, len(keyframes), stamp)
-        return self._publish_answer(session, reply, request.question, request.situation, begin)
-
-    @staticmethod
-    def _locate(localizer: LocalizerProtocol, situation: str) -> Place:
-        return localizer.locate(situation) if situation else localizer.where_am_i()
-
-    def _place_message(
-        self, session: Session, place: Place, located: Located, target_frame: str, begin: float
-    ) -> LanguagePose:
-        """Return a place in `target_frame`, as that lay at the newest odometry, or in the map where that is empty."""
-        parameters = self._brain.parameters
-        if target_frame in ("", parameters.map_frame):
-            return language_pose(place, located, parameters.map_frame, time.monotonic() - begin)
-        stamp = session.robot_pose().stamp
-        target_t_odom = self._brain.transforms.lookup(target_frame, parameters.odom_frame, stamp)
-        target_t_map = target_t_odom @ geometry.invert(session.correction.map_t_odom)
-        located = located.moved(geometry.planar(target_t_map))
-        message = language_pose(place, located, target_frame, time.monotonic() - begin)
-        message.header.stamp = time_message(stamp)
-        return message
-
-    def _publish_answer(self, session: Session, reply: Reply, question: str, situation: str, begin: float) -> Answer:
-        pose = None
-        if reply.pose is not None:
-            pose = self._place_message(session, reply.pose, session.locate(reply.pose), "", begin)
-        latency = time.monotonic() - begin
-        answer = answer_message(reply, question, situation, pose, self._brain.parameters.map_frame, latency)
-        self._answers.publish(answer)
-        return answer
 
     # --- the memory and the places ------------------------------------------------------------------------------------
 
@@ -247,7 +145,7 @@ class Services:
         session = self._brain.session()
         path = self._session_path(request.path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._questions.ask(lambda: session.save(path), self._brain.parameters.answer_timeout)
+        self.answering.questions.ask(lambda: session.save(path), self._brain.parameters.answer_timeout)
         response.message = f"Saved to {path}."
 
     def _load_session(self, request: SessionFile.Request, response: SessionFile.Response) -> None:

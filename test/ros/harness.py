@@ -16,6 +16,8 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -209,3 +211,56 @@ def counts(diagnostics):
     """Return the frame counts of a DiagnosticArray."""
     values = {pair.key: pair.value for status in diagnostics.status for pair in status.values}
     return {name: int(values[name]) for name in ("received", "processed", "replaced", "failed", "pending")}
+
+
+def parameter(name, value):
+    if isinstance(value, bool):
+        return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value))
+    if isinstance(value, int):
+        return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value))
+    if isinstance(value, float):
+        return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value))
+    return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value))
+
+
+def set_parameters(probe, **values):
+    """Set parameters and return the reasons for those refused."""
+    response = probe.call(
+        SetParameters, "loc3r/set_parameters", parameters=[parameter(name, value) for name, value in values.items()]
+    )
+    return [result.reason for result in response.results if not result.successful]
+
+
+class Metronome:
+    """Ticks at 20 Hz in a thread beside a test; a context manager.
+
+    Attributes:
+        lateness: s by which its worst tick came late: that is the machine's doing, not the node's.
+    """
+
+    PERIOD = 0.05
+
+    def __init__(self):
+        self.lateness = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tick)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _tick(self):
+        last = time.monotonic()
+        while not self._stop.wait(self.PERIOD):
+            now = time.monotonic()
+            self.lateness, last = max(self.lateness, now - last - self.PERIOD), now
+
+
+def stamp_gaps(broadcasts, child="odom"):
+    """Return the seconds between the stamps of successive transforms of a frame: when they were sent, not received."""
+    stamps = [t.header.stamp for m in broadcasts for t in m.transforms if t.child_frame_id == child]
+    return np.diff([stamp.sec + 1e-9 * stamp.nanosec for stamp in stamps])

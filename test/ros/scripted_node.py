@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +22,10 @@ WORD_TIME = 0.05
 
 
 class Scripted(CameraOnly):
-    """Says that everything is 1 m ahead and 2 m to the left of the first keyframe, facing where that faces."""
+    """Says that all that is described is 1 m ahead and 2 m to the left of the first keyframe, and the camera there."""
 
     def where_am_i(self):
-        return self.locate("")
+        return replace(self.locate(""), pose=np.zeros(3))
 
     def locate(self, situation):
         keyframes = self.keyframes()
@@ -60,21 +61,33 @@ class Scripted(CameraOnly):
         return Layout(points, np.full((2, 2), 0.25), colour, np.array([0, 7]), 3)
 
     def ask(self, question, situation=""):
-        if question == "Think long.":
-            time.sleep(1.5)
-        place = self.locate(situation) if situation else None
-        return Reply(f"You asked: {question}", place, 0.5, len(self.keyframes()), self.keyframes()[-1].stamp)
+        raise NotImplementedError("the node streams every answer")
 
     def ask_stream(self, question, situation=""):
-        for index in range(WORDS):
-            time.sleep(WORD_TIME)
-            yield f"word{index} "
+        """One piece; with "Speak." many, slowly; with "Think hard." only after seconds of pure Python."""
+        place = self.locate(situation) if situation else None
+        pieces = [f"word{index} " for index in range(WORDS)] if question == "Speak." else [f"You asked: {question}"]
+        if question == "Think hard.":
+            think(1.5)
+        for piece in pieces:
+            if question == "Speak.":
+                time.sleep(WORD_TIME)
+            yield piece
+        return Reply("".join(pieces).strip(), place, 0.5, len(self.keyframes()), self.keyframes()[-1].stamp)
 
-    def save(self, path):
-        path.write_text(str(len(self.keyframes())))
+    def save(self, path, notes=""):
+        path.write_text(notes)
 
-    def restore(self, path):
+    def restore(self, path, now=None):
         self.reset()
+        return path.read_text()
+
+
+def think(seconds):
+    """Keep the interpreter busy for so long, as a model in Python would."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(1000))
 
 
 def load(parameters):

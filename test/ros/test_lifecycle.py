@@ -91,7 +91,11 @@ def test_no_thread_outlives_its_state(stream):
     rclpy.init(context=context)
     node = Loc3rNode(context=context, namespace="in_process", parameter_overrides=[Parameter("autostart", value=False)])
     dice = random.Random(3)
-    expected = {"unconfigured": [], "inactive": ["loc3r_observer"], "active": ["loc3r_inputs", "loc3r_observer"]}
+    expected = {
+        "unconfigured": ["loc3r_pulse"],
+        "inactive": ["loc3r_observer", "loc3r_pulse"],
+        "active": ["loc3r_inputs", "loc3r_observer", "loc3r_pulse"],
+    }
     for _ in range(60):
         getattr(node, f"trigger_{dice.choice(ALL)}")()
         assert our_threads() == expected[node.state]
@@ -107,13 +111,13 @@ def test_a_failing_step_is_undone(monkeypatch):
     node = Loc3rNode(context=context, namespace="in_process", parameter_overrides=[Parameter("autostart", value=False)])
     for error, state_after in ((ConfigError("No."), "inactive"), (RuntimeError("defect"), "unconfigured")):
         with monkeypatch.context() as patch:
-            patch.setattr(node, "_set_broadcast_rate", lambda error=error: raise_(error))
+            patch.setattr(node._pulse, "beat", lambda rate, error=error: raise_(error))
             if node.state == "unconfigured":
                 node.trigger_configure()
             assert node.trigger_activate() != TransitionCallbackReturn.SUCCESS
         assert node.state == state_after
         assert "loc3r_inputs" not in our_threads()
-    assert our_threads() == []
+    assert our_threads() == ["loc3r_pulse"]
     assert node.start(), "the node works again"
     node.close()
     node.destroy_node()

@@ -17,14 +17,15 @@ from harness import (
     Probe,
     counts,
     image_message,
+    set_parameters,
     static_robot,
     time_message,
     wait_until,
 )
 from loc3r_ros.srv import Ask, ListLabels, SessionFile, SetLabel, WhereAmI
 from nav_msgs.msg import Path
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import DescribeParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
@@ -71,24 +72,6 @@ class Camera:
 
     def set_parameters(self, **values):
         return set_parameters(self.probe, **values)
-
-
-def parameter(name, value):
-    if isinstance(value, bool):
-        return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=value))
-    if isinstance(value, int):
-        return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value))
-    if isinstance(value, float):
-        return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value))
-    return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value))
-
-
-def set_parameters(probe, **values):
-    """Set parameters and return the reasons for those refused."""
-    response = probe.call(
-        SetParameters, "loc3r/set_parameters", parameters=[parameter(name, value) for name, value in values.items()]
-    )
-    return [result.reason for result in response.results if not result.successful]
 
 
 @pytest.fixture(scope="module")

@@ -5,17 +5,30 @@ import time
 
 import numpy as np
 import pytest
+from action_msgs.msg import GoalStatus
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from harness import LATCHED, RELIABLE, NodeProcess, image_message, static_robot, wait_until
+from harness import (
+    LATCHED,
+    RELIABLE,
+    Metronome,
+    NodeProcess,
+    image_message,
+    set_parameters,
+    stamp_gaps,
+    static_robot,
+    wait_until,
+)
 from loc3r_ros.action import AskStream
 from loc3r_ros.msg import Answer, LanguagePose
-from loc3r_ros.srv import Ask, SessionFile, WhereAmI
+from loc3r_ros.srv import Ask, SessionFile, SetLabel, WhereAmI
+from nav_msgs.msg import OccupancyGrid
 from rclpy.action import ActionClient
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import Marker, MarkerArray
 
 pytestmark = pytest.mark.ros
 
@@ -87,6 +100,16 @@ def test_the_layout_comes_in_the_map(probe, node):
     assert (points["rgb"].tolist(), points["keyframe"].tolist()) == ([0xFF8001, 0], [0, 7])
 
 
+def test_the_layout_comes_as_a_grid(probe, node):
+    grid = probe.listen(OccupancyGrid, "layout_grid", LATCHED).wait()
+    assert (grid.header.frame_id, grid.info.resolution) == ("map", pytest.approx(0.1))
+    cells = np.array(grid.data).reshape(grid.info.height, grid.info.width)
+    origin = grid.info.origin.position
+    for x, y in ((ANCHOR[0] + 1, ANCHOR[1] + 2), ANCHOR):
+        assert cells[int((y - origin.y) / 0.1), int((x - origin.x) / 0.1)] == cells.max() > 0
+    assert cells[0, 0] == -1
+
+
 def test_the_diagnostics_tell_how_the_anchor_lies(probe, node):
     message = probe.listen(DiagnosticArray, "/diagnostics").wait()
     alignment = message.status[2]
@@ -112,11 +135,11 @@ def test_without_odometry_the_camera_makes_the_map(probe, start_node, tmp_path):
     response = probe.call(WhereAmI, "/blind/where_am_i")
     probe.node.destroy_timer(timer)
     assert response.success, response.message
-    assert (response.pose.pose.pose.position.x, response.pose.pose.pose.position.y) == (1.0, 2.0)
+    assert (response.pose.pose.pose.position.x, response.pose.pose.pose.position.y) == (0.0, 0.0)
 
 
 def test_a_place_in_another_frame(probe, node):
-    response = probe.call(WhereAmI, "/where_am_i", target_frame="base_link")
+    response = probe.call(WhereAmI, "/where_am_i", situation="I am here.", target_frame="base_link")
     assert response.success, response.message
     position = response.pose.pose.pose.position
     assert response.pose.header.frame_id == "base_link"
@@ -124,6 +147,18 @@ def test_a_place_in_another_frame(probe, node):
     unknown = probe.call(WhereAmI, "/where_am_i", target_frame="moon")
     assert not unknown.success
     assert "'moon'" in unknown.message
+
+
+def test_the_robots_own_place_is_that_of_its_base_and_named_after_a_label_nearby(probe, node):
+    response = probe.call(WhereAmI, "/where_am_i", question="What is there?")
+    position = response.pose.pose.pose.position
+    assert (position.x, position.y) == pytest.approx((ANCHOR[0] - 0.2, ANCHOR[1]))
+    assert response.answer == "You asked: What is there?"
+    assert response.message == "At x 1.00 m, y 2.00 m in 'map', 75 % sure to be within 1 m."
+    assert probe.call(SetLabel, "set_label", label="kitchen door").success
+    near = probe.call(WhereAmI, "/where_am_i").message
+    assert near == "At x 1.00 m, y 2.00 m in 'map', 0.0 m from 'kitchen door', 75 % sure to be within 1 m."
+    assert "kitchen" not in probe.call(WhereAmI, "/where_am_i", situation="I am elsewhere.").message
 
 
 def test_an_answer_names_its_pose(probe, node):
@@ -148,7 +183,7 @@ class Stream:
     """One goal of the action."""
 
     def __init__(self, probe, client, **goal):
-        self.pieces, self._done = [], threading.Event()
+        self.pieces, self.handle, self._done = [], None, threading.Event()
         sent = client.send_goal_async(AskStream.Goal(**goal), feedback_callback=self._collect)
         sent.add_done_callback(self._accepted)
 
@@ -157,7 +192,8 @@ class Stream:
 
     def _accepted(self, future):
         self.handle = future.result()
-        self.handle.get_result_async().add_done_callback(self._finished)
+        if self.handle.accepted:
+            self.handle.get_result_async().add_done_callback(self._finished)
 
     def _finished(self, future):
         self.result, self.status = future.result().result, future.result().status
@@ -176,24 +212,33 @@ def client(probe, node):
     return client
 
 
-def test_words_arrive_one_by_one(probe, client):
-    stream = Stream(probe, client, question="Speak.")
+def test_words_arrive_one_by_one_and_the_answer_names_its_pose(probe, client):
+    published = probe.listen(LanguagePose, "language_pose")
+    stream = Stream(probe, client, question="Speak.", situation="I am here.")
     result = stream.wait()
     assert result.success, result.message
-    assert result.answer.answer == "".join(f"word{i} " for i in range(20))
-    assert [piece.text for piece in stream.pieces] == [f"word{i} " for i in range(20)]
-    assert stream.pieces[-1].text_so_far == result.answer.answer
+    words = [f"word{i} " for i in range(20)]
+    assert [piece.text for piece in stream.pieces] == words
+    assert stream.pieces[-1].text_so_far == "".join(words)
+    answer = result.answer
+    assert (answer.answer, answer.confidence, answer.grounded) == ("".join(words).strip(), 0.5, True)
+    assert answer.pose.pose.pose.position.x == pytest.approx(ANCHOR[0] + 1)
+    assert published.wait(lambda m: m.situation == "I am here.") == answer.pose
 
 
 def test_a_stream_is_cancelled_within_a_word_or_two(probe, client):
+    answers = probe.listen(Answer, "answer")
     stream = Stream(probe, client, question="Speak.")
     wait_until(lambda: len(stream.pieces) >= 3, "three words")
     stream.handle.cancel_goal_async()
     result = stream.wait()
-    assert not result.success
-    assert result.message == "The question was cancelled."
-    assert len(stream.pieces) < 15
+    assert (result.success, result.message) == (False, "The question was cancelled.")
+    assert stream.status == GoalStatus.STATUS_CANCELED
+    assert 3 <= len(stream.pieces) < 15
+    assert result.answer.answer == stream.pieces[-1].text_so_far, "the answer so far"
     assert probe.call(Ask, "ask", question="Free again?").success
+    assert "word0" not in answers.wait(lambda m: m.question == "Free again?").answer
+    assert not any(m.question == "Speak." for m in answers.messages), "half an answer was published"
 
 
 def test_a_stream_that_takes_too_long_is_ended(probe, client):
@@ -201,26 +246,67 @@ def test_a_stream_that_takes_too_long_is_ended(probe, client):
     result = stream.wait()
     assert not result.success
     assert "no answer within 0.3 s" in result.message
+    assert stream.status == GoalStatus.STATUS_ABORTED
     assert len(stream.pieces) < 15
-    assert not Stream(probe, client).wait().success  # an empty question
+    assert result.answer.answer == "".join(piece.text for piece in stream.pieces)
+    assert "question is empty" in Stream(probe, client).wait().message
+    refused = Stream(probe, client, question="Speak.", timeout=-1.0).wait()
+    assert "timeout must be a number of seconds" in refused.message
 
 
-def test_the_camera_and_the_transforms_go_on_while_a_question_runs(probe, node):
+def test_a_second_question_waits_and_is_cancelled_there(probe, client):
+    first = Stream(probe, client, question="Speak.")
+    wait_until(lambda: first.pieces, "a word")
+    second, third = (Stream(probe, client, question="And now?") for _ in range(2))
+    wait_until(lambda: second.handle and third.handle, "both to be accepted")
+    second.handle.cancel_goal_async()
+    assert second.wait().message == "The question was cancelled."
+    assert len(first.pieces) < 20, "it had to wait for the first one"
+    assert third.wait().answer.answer == "You asked: And now?"
+    assert first.wait().success
+
+
+def test_a_second_question_is_refused_where_none_may_wait(probe, node, client):
+    assert not set_parameters(probe, question_queue=0)
+    first = Stream(probe, client, question="Speak.")
+    wait_until(lambda: first.pieces, "a word")
+    second = Stream(probe, client, question="And now?")
+    wait_until(lambda: second.handle, "the refusal")
+    assert not second.handle.accepted
+    refused = probe.call(Ask, "ask", question="And now?")
+    assert not refused.success
+    assert "Another question runs: ask again later, or raise the parameter question_queue." in refused.message
+    assert probe.call(WhereAmI, "/where_am_i").success, "the robot's own place costs no run of the model"
+    assert first.wait().success
+    node.wait_for_log("A goal of ask_stream was refused: Another question runs")
+    assert not set_parameters(probe, question_queue=4)
+
+
+def test_transforms_have_no_gap_while_a_question_keeps_the_interpreter_busy(probe, node):
     poses = probe.listen(PoseWithCovarianceStamped, "pose", LATCHED)
-    broadcasts = []
-    listener = probe.node.create_subscription(
-        TFMessage, "/tf", lambda message: broadcasts.append((time.monotonic(), message)), 100
-    )
-    wait_until(lambda: len(broadcasts) > 5, "broadcasts")
+    broadcasts = probe.listen(TFMessage, "/tf")
+    broadcasts.wait(what="a broadcast")
     poses.clear(), broadcasts.clear()
-    begin = time.monotonic()
-    assert probe.call(Ask, "ask", question="Think long.").success
-    seconds = time.monotonic() - begin
+    with Metronome() as machine:
+        begin = time.monotonic()
+        assert probe.call(Ask, "ask", question="Think hard.").success
+        seconds = time.monotonic() - begin
     assert seconds > 1.4
-    assert len(poses.messages) > 0.5 * 20 * seconds  # of 20 images a second
-    gaps = np.diff([arrival for arrival, _ in broadcasts])
-    assert np.median(gaps) < 0.1
-    probe.node.destroy_subscription(listener)
+    gaps = stamp_gaps(broadcasts.messages)
+    assert len(gaps) > 0.5 * 20 * seconds
+    assert max(gaps) < 0.1 + machine.lateness, f"the machine itself was {machine.lateness:.3f} s late"
+    assert len(poses.messages) > 0.3 * 20 * seconds  # of 20 images a second
+
+
+def test_markers_show_the_described_place_and_the_answer(probe, node):
+    probe.call(Ask, "ask", question="What is there?", situation="I am here.")
+    markers = probe.listen(MarkerArray, "markers", LATCHED).wait(lambda m: any(one.ns == "answer" for one in m.markers))
+    drawn = {(one.ns, one.type): one for one in markers.markers}
+    arrow, ellipse = drawn["described", Marker.ARROW], drawn["uncertainty", Marker.CYLINDER]
+    assert (arrow.pose.position.x, arrow.pose.position.y) == pytest.approx((ANCHOR[0] + 1, ANCHOR[1] + 2))
+    assert ellipse.scale.x >= ellipse.scale.y > 0
+    assert drawn["described", Marker.TEXT_VIEW_FACING].text == "I am here."
+    assert drawn["answer", Marker.TEXT_VIEW_FACING].text == "What is there?\nYou asked: What is there?"
 
 
 def test_a_session_is_saved_and_loaded(probe, node):
