@@ -1,20 +1,30 @@
 """Start the perception node on a robot. The arguments that nav2 has too mean what they mean there."""
 
+import os
+
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
     GroupAction,
+    IncludeLaunchDescription,
     OpaqueFunction,
     SetEnvironmentVariable,
+    SetLaunchConfiguration,
 )
 from launch.conditions import IfCondition
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import Node, PushRosNamespace
-from launch_ros.substitutions import FindPackageShare
+from launch_ros.substitutions import FindPackagePrefix, FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare("loc3r_ros")
+COMMAND = PathJoinSubstitution([FindPackagePrefix("loc3r_ros"), "lib", "loc3r_ros", "loc3r"])
+# Without it Fast DDS drops large images. One name alone: a second one makes it read the file twice, and complain.
+PROFILE = f"{'FASTRTPS' if os.environ.get('ROS_DISTRO') == 'humble' else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
+LARGE_IMAGES = PathJoinSubstitution([SHARE, "config", "fastdds_large_images.xml"])
+HAS_BAG = IfCondition(PythonExpression(["'", LaunchConfiguration("bag"), "' != ''"]))
 
 ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the robot"),
@@ -30,27 +40,27 @@ ARGUMENTS = [
     DeclareLaunchArgument("image_topic", default_value="image", description="Topic of the images"),
     DeclareLaunchArgument("camera_info_topic", default_value="camera_info", description="Topic of the calibration"),
     DeclareLaunchArgument("engines", default_value="", description="Folder of engines, over that of params_file"),
-    DeclareLaunchArgument("bag", default_value="", description="Recorded bag to play, with /clock"),
+    DeclareLaunchArgument("bag", default_value="", description="Recorded bag to play; brings its own /clock"),
     DeclareLaunchArgument("rviz", default_value="false", description="Start RViz"),
 ]
 
 
+def is_true(context: LaunchContext, name: str) -> bool:
+    """Return a launch argument as a truth value, however it is written."""
+    return LaunchConfiguration(name).perform(context).lower() in ("true", "1")
+
+
 def start_node(context: LaunchContext) -> list[Node]:
-    """Return the node; `engines` is set only where it is given, and a bag brings its own time."""
-    engines = LaunchConfiguration("engines").perform(context)
-    bag = LaunchConfiguration("bag").perform(context)
-    overrides = {
-        "use_sim_time": bool(bag) or LaunchConfiguration("use_sim_time").perform(context).lower() == "true",
-        "autostart": LaunchConfiguration("autostart").perform(context).lower() == "true",
-    }
-    if engines:
+    """Return the node; an argument that is not given leaves the parameter to `params_file`."""
+    overrides = {"use_sim_time": is_true(context, "use_sim_time"), "autostart": is_true(context, "autostart")}
+    if engines := LaunchConfiguration("engines").perform(context):
         overrides["engines"] = engines
     node = Node(
         package="loc3r_ros",
         executable="loc3r_node",
         name="loc3r",
         output="screen",
-        respawn=LaunchConfiguration("use_respawn").perform(context).lower() == "true",
+        respawn=is_true(context, "use_respawn"),
         respawn_delay=2.0,
         parameters=[LaunchConfiguration("params_file"), overrides],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
@@ -64,33 +74,19 @@ def start_node(context: LaunchContext) -> list[Node]:
     return [node]
 
 
-def play_bag(context: LaunchContext) -> list[ExecuteProcess]:
-    """Return the player of the bag, where one is given."""
-    bag = LaunchConfiguration("bag").perform(context)
-    return [ExecuteProcess(cmd=["loc3r", "replay", bag], output="screen")] if bag else []
-
-
 def generate_launch_description() -> LaunchDescription:
     """Return what `ros2 launch loc3r_ros loc3r.launch.py` starts."""
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-f", "map"],
-        remappings=[("/tf", "tf"), ("/tf_static", "tf_static")],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
-    robot = GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), OpaqueFunction(function=start_node), rviz])
-    # Without it Fast DDS drops large images; Humble reads the first name, later ones the second.
-    profile = PathJoinSubstitution([SHARE, "config", "fastdds_large_images.xml"])
     return LaunchDescription(
         [
             *ARGUMENTS,
             SetEnvironmentVariable("RCUTILS_LOGGING_BUFFERED_STREAM", "1"),
-            *(
-                SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=profile))
-                for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+            SetEnvironmentVariable(PROFILE, EnvironmentVariable(PROFILE, default_value=LARGE_IMAGES)),
+            SetLaunchConfiguration("use_sim_time", "true", condition=HAS_BAG),
+            GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), OpaqueFunction(function=start_node)]),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "rviz.launch.py"])),
+                condition=IfCondition(LaunchConfiguration("rviz")),
             ),
-            robot,
-            OpaqueFunction(function=play_bag),
+            ExecuteProcess(cmd=[COMMAND, "replay", LaunchConfiguration("bag")], output="screen", condition=HAS_BAG),
         ]
     )
