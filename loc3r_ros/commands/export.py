@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("checkpoint", type=Path, nargs="?", help="folder of a model (see `loc3r import`)")
     source.add_argument("--random", metavar="SIZE", help="a model of this size (nano, 7b) with random weights instead")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make or to replace")
-    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32", help="of weights and cache")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8", "int4"), default="fp32", help="of the weights")
     parser.add_argument(
         "--fixed-cache",
         type=int,

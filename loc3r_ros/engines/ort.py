@@ -14,6 +14,8 @@ from loc3r_ros.engines.protocol import Array, Buffer, Value
 from loc3r_ros.errors import EngineError
 
 ERRORS_ONLY = 3
+INTEGER_PRODUCTS = "4"
+"""onnxruntime's name for products with 4-bit weights that are computed in 8-bit integers, not in floats."""
 
 
 class HostBuffer:
@@ -135,6 +137,7 @@ class OnnxRuntimeBackend:
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # the lengths change with every run
         options.log_severity_level = ERRORS_ONLY
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", INTEGER_PRODUCTS)
         # Threads that wait busily would take the cores from the rest of the robot.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return options

@@ -18,6 +18,14 @@ from loc3r_ros.errors import ConfigError
 from loc3r_ros.export.onnx_files import write_graph
 from loc3r_ros.export.source import Source
 
+BITS: dict[str, dict[str, int]] = {
+    "fp32": {},
+    "fp16": {},
+    "int8": {"pose_prior": 8, "vision": 8, "language": 8},
+    "int4": {"pose_prior": 8, "vision": 8, "language": 4},
+}
+"""Precision of engines for onnxruntime -> graph -> bits of its weights, where they are quantised."""
+
 
 def export_engines(
     source: Source,
@@ -33,7 +41,7 @@ def export_engines(
     Args:
         source: the model, on the CPU.
         folder: to make.
-        precision: "fp32" or "fp16".
+        precision: one of `BITS`.
         fixed_frames: keyframes for which the cache's shapes are fixed; None leaves them variable, which is faster here
             but not for every compiler.
         progress: is told what is being written.
@@ -41,8 +49,8 @@ def export_engines(
     Raises:
         ConfigError: an unknown precision, or `folder` is something else.
     """
-    if precision not in ("fp32", "fp16"):
-        raise ConfigError(f"Engines for onnxruntime are fp32 or fp16, not {precision!r}.")
+    if precision not in BITS:
+        raise ConfigError(f"Engines for onnxruntime are {', '.join(BITS)}, not {precision!r}.")
     if folder.exists() and any(folder.iterdir()) and not (folder / FILE_NAME).exists():
         raise ConfigError(f"{folder} holds something else than engines: choose another folder.")
     manifest = source.manifest("onnxruntime", precision, fixed_frames)
@@ -64,7 +72,7 @@ def write_engines(source: Source, manifest: Manifest, folder: Path, progress: Ca
     """Write every file but the manifest."""
     for name, module in source.graphs().items():
         progress(f"{manifest.graphs[name].file} ({manifest.precision})")
-        write_graph(module, manifest.graphs[name], folder)
+        write_graph(module, manifest.graphs[name], folder, BITS[manifest.precision].get(name))
     np.save(folder / EMBEDDING_FILE, host(source.model.language.embed_tokens.weight))
     arrays = {name: host(tensor) for name, tensor in source.head_cache().items()}
     np.savez(folder / HEAD_FILE, **arrays)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from loc3r_ros.errors import EngineError
 
 LENGTHS = ((1, 14, 0), (1, 200, 17), (31, 14, 0), (31, 400, 0), (40, 1, 3), (7, 333, 90))
 """(new tokens, prefix, suffix) of the language graph's comparisons."""
-TOLERANCES = {"fp32": 1e-3, "fp16": 5e-2}
+TOLERANCES = {"fp32": 1e-3, "fp16": 5e-2, "int8": 0.1, "int4": 0.5}
 """Largest difference that counts as equal, relative to the largest value of an output where that exceeds 1."""
 
 

@@ -8,8 +8,8 @@ from loc3r_ros.engines.manifest import GraphSpec, LanguageSpec, PosePriorSpec, T
 from loc3r_ros.export.graphs import LanguageGraph, PosePriorGraph, VisionGraph
 from loc3r_ros.model.config import Loc3RConfig
 
-DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-"""Precision -> element type of weights, tokens, states and cache; bf16 runs in torch alone."""
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "float32", "int4": "float32"}
+"""Precision -> element type of tokens, states, cache and weights that are not quantised; bf16 runs in torch alone."""
 LONGEST_TEXT = 1536
 """Tokens of the longest text that is run at once, and of the longest question with its answer."""
 
@@ -81,7 +81,7 @@ def graph_specs(config: Loc3RConfig, precision: str, fixed: Mapping[str, int]) -
 
     Args:
         config: of the model.
-        precision: "fp32", "fp16" or "bf16".
+        precision: one of `DTYPES`.
         fixed: variable sizes that get a fixed value instead; see `fixed_cache`.
     """
     dtype = DTYPES[precision]

@@ -1,0 +1,166 @@
+"""Quantised graphs say nearly the same, and onnxruntime joins their operators to those that are fast."""
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from loc3r_ros.cli import main
+from loc3r_ros.engines import EngineSet, Manifest
+from loc3r_ros.engines.manifest import GraphSpec, TensorSpec
+from loc3r_ros.engines.ort import OnnxRuntimeBackend
+from loc3r_ros.export import quantise as quantisation
+from loc3r_ros.export.onnx_files import write_graph
+from loc3r_ros.export.parity import check
+from loc3r_ros.export.quantise import block_scales, column_scales
+from loc3r_ros.export.reference import reference_engines
+from loc3r_ros.export.source import random_source
+from loc3r_ros.localizer import Localizer
+from loc3r_ros.model.config import preset
+
+torch.set_num_threads(1)
+
+
+class Network(nn.Module):
+    """One input for two matrices, one of them with a bias, then a head and a small matrix."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(128, 192), nn.Linear(128, 192, bias=False)
+        self.position = nn.Sequential(nn.Linear(192, 64))
+        self.small = nn.Linear(64, 3)
+
+    def forward(self, x):
+        return (self.small(self.position(self.first(x) * self.second(x))),)
+
+
+SPEC = GraphSpec("g.onnx", {"x": TensorSpec("float32", ("rows", 128))}, {"y": TensorSpec("float32", ("rows", 3))})
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Return a function: bits -> graph as it was written, and what onnxruntime makes of it."""
+
+    def write(bits):
+        write_graph(Network(), SPEC, tmp_path, bits)
+        options = OnnxRuntimeBackend(threads=1)._options()
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        session = onnxruntime.InferenceSession(str(tmp_path / "g.onnx"), options)
+        return onnx.load(str(tmp_path / "g.onnx")), session, onnx.load(str(tmp_path / "optimised.onnx"))
+
+    return write
+
+
+def operators(model):
+    return Counter(node.op_type for node in model.graph.node)
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize(("bits", "error"), [(8, 0.02), (4, 0.2)])
+def test_quantised_products_are_close(written, bits, error, rows):
+    _, session, _ = written(bits)
+    x = np.random.default_rng(0).standard_normal((rows, 128)).astype(np.float32)
+    with torch.inference_mode():
+        (expected,) = Network()(torch.from_numpy(x))
+    (found,) = session.run(None, {"x": x})
+    spread = np.abs(expected.numpy()).max()
+    assert 1e-6 * spread < np.abs(found - expected.numpy()).max() < error * spread
+
+
+def test_eight_bits_are_products_of_integers(written):
+    model, _, optimised = written(8)
+    found = operators(model)
+    assert found["MatMulInteger"] == 2
+    assert found["DynamicQuantizeLinear"] == 1, "both read the same rows"
+    assert found["Gemm"] == 2, "head and small matrix stay"
+    assert {constant.data_type for constant in model.graph.initializer} == {TensorProto.INT8, TensorProto.FLOAT}
+    joined = operators(optimised)
+    assert joined["MatMulIntegerToFloat"] + joined["DynamicQuantizeMatMul"] == 2 and not joined["MatMulInteger"]
+
+
+def test_four_bits_never_become_a_whole_matrix(written):
+    model, _, optimised = written(4)
+    assert operators(model)["DequantizeLinear"] == 2 and model.opset_import[0].version == 21
+    assert operators(optimised)["MatMulNBits"] == 2 and not operators(optimised)["DequantizeLinear"]
+
+
+def test_only_standard_operators_are_written(written):
+    for bits in (8, 4):
+        model, _, _ = written(bits)
+        assert {node.domain for node in model.graph.node} == {""}
+        onnx.checker.check_model(model, full_check=True)
+
+
+def test_columns_come_back_within_half_a_step():
+    weight = np.random.default_rng(0).standard_normal((30, 7)).astype(np.float32) * np.logspace(-3, 3, 7)
+    weight[:, 3] = 0
+    integers, scales = column_scales(weight.astype(np.float32))
+    assert np.all(np.abs(integers * scales - weight) <= scales * 0.501)
+    assert np.abs(integers).max() == 127 and not integers[:, 3].any()
+
+
+def test_blocks_have_scales_of_their_own_and_the_best_of_some():
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((128, 5)).astype(np.float32)
+    weight[64:] *= 100
+    weight[0, 0] = 6.0  # an outlier, which it pays to clip
+    integers, scales = block_scales(weight)
+    assert scales.shape == (2, 5) and np.abs(integers).max() <= 7
+    back = integers.reshape(2, 64, 5) * scales[:, None]
+    error = ((back - weight.reshape(2, 64, 5)) ** 2).sum(axis=1)
+    plain = np.abs(weight.reshape(2, 64, 5)).max(axis=1) / 7
+    rounded = np.round(weight.reshape(2, 64, 5) / plain[:, None]) * plain[:, None]
+    assert np.all(error <= ((rounded - weight.reshape(2, 64, 5)) ** 2).sum(axis=1) + 1e-5)
+    assert scales[0, 0] < plain[0, 0]
+
+
+def test_four_bits_are_packed_low_half_first():
+    rewritten = quantisation.Rewritten()
+    values = np.array([[1, -2], [7, -7]], np.int8)
+    rewritten.nibbles("w", values)
+    np.testing.assert_array_equal(numpy_helper.to_array(rewritten.constants["w"]).astype(np.int8), values)
+
+
+def test_a_matrix_that_does_not_fit_stays():
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 100])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones((100, 100), np.float32), "w")],
+    )
+    model = helper.make_model(graph)
+    quantisation.quantise(model, 4)
+    assert [node.op_type for node in model.graph.node] == ["MatMul"] and len(model.graph.initializer) == 1
+
+
+@pytest.mark.parametrize(("precision", "block"), [("int8", 64), ("int4", 16)])
+def test_the_command_makes_a_folder_that_answers(tmp_path, monkeypatch, capsys, precision, block):
+    monkeypatch.setattr(quantisation, "SMALLEST", 256)
+    monkeypatch.setattr(quantisation, "BLOCK", block)
+    assert main(["export", "--random", "tiny", "--out", str(tmp_path / "e"), "--precision", precision]) == 0
+    assert "what the model says" in capsys.readouterr().out
+    manifest = Manifest.read(tmp_path / "e")
+    assert manifest.precision == precision and manifest.language.cache_dtype == "float32"
+    operator = {"int8": "MatMulInteger", "int4": "DequantizeLinear"}[precision]
+    model = onnx.load(str(tmp_path / "e" / "language.onnx"), load_external_data=False)
+    assert operators(model)[operator] == 2 * 7 + 1, "two layers of seven matrices, and the words"
+    localizer = Localizer.load(tmp_path / "e", threads=1, answer_tokens=2)
+    localizer.observe(np.zeros((48, 64, 3), np.uint8), 0)
+    assert np.isfinite(localizer.locate("Here.").pose).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_nano_keeps_its_word_and_loses_its_weight(engine_folder, precision):
+    quantised, whole = engine_folder("nano", precision), engine_folder("nano")
+    error = check(reference_engines(random_source(preset("nano"))), EngineSet.load(quantised, threads=1))
+    assert error < {"int8": 0.05, "int4": 0.25}[precision]
+    sizes = [sum(file.size for file in Manifest.read(folder).files.values()) for folder in (quantised, whole)]
+    assert sizes[0] < 0.4 * sizes[1]
