@@ -9,22 +9,32 @@ import numpy.typing as npt
 
 from loc3r_ros.engines.manifest import VideoSpec
 from loc3r_ros.errors import ConfigError
-from loc3r_ros.geometry import Array
+from loc3r_ros.evaluation.readers import Landmark, Reading, shares_of
+from loc3r_ros.geometry import Array, compose2, invert2, transform_points2
 from loc3r_ros.interface import ImageArray
 from loc3r_ros.world.bev import patch_targets
-from loc3r_ros.world.ceiling import Ceiling
+from loc3r_ros.world.ceiling import Ceiling, best_guess
 from loc3r_ros.world.questions import Question
-from loc3r_ros.world.sample import make_sample
+from loc3r_ros.world.sample import Sample, make_sample
+from loc3r_ros.world.situations import Situation
 from loc3r_ros.world.splits import SEED_RANGES, Split, split_of
 
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """A situation: its text, (3,) true pose in the anchor frame, and the best accuracy that the words allow."""
+    """A situation.
+
+    Attributes:
+        text: the words.
+        pose: (3,) true pose in the anchor frame.
+        ceiling: the best accuracy that the words allow.
+        reading: what a perfect reader makes of them.
+    """
 
     text: str
     pose: Array
     ceiling: Ceiling
+    reading: Reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +74,9 @@ def load_clip(seed: int, frames: int, video: VideoSpec) -> Clip:
     sample = make_sample(seed, frames=frames, width=size, height=size, grid=(video.rows, video.columns))
     # Patches may leave a margin at the right and below, where the picture is no multiple of them.
     height, width = (min(size, round(count * video.pixels_per_patch)) for count in (video.rows, video.columns))
-    depth = sample.frames.depth[:, :height, :width]
-    truth = patch_targets(depth, sample.anchor_t_camera, sample.camera_matrix, (video.rows, video.columns))
+    grid = (video.rows, video.columns)
+    depth, things = sample.frames.depth[:, :height, :width], sample.frames.segmentation[:, :height, :width]
+    truth = patch_targets(depth, sample.anchor_t_camera, sample.camera_matrix, grid)
     return Clip(
         seed=seed,
         images=sample.frames.rgb,
@@ -73,9 +84,22 @@ def load_clip(seed: int, frames: int, video: VideoSpec) -> Clip:
         world_t_anchor=sample.world_t_anchor,
         patches=truth.position.reshape(frames, -1, 2).astype(np.float64),
         is_place=truth.valid.reshape(frames, -1),
-        situations=tuple(Described(one.text, one.pose, one.ceiling) for one in sample.situations),
+        situations=tuple(
+            Described(one.text, one.pose, one.ceiling, _reading(sample, one, things, grid)) for one in sample.situations
+        ),
         questions=sample.questions,
     )
+
+
+def _reading(sample: Sample, situation: Situation, things: npt.NDArray[np.int16], grid: tuple[int, int]) -> Reading:
+    """Return what a perfect reader makes of a situation; its first two clauses say what is near and what is faced."""
+    anchor_t_world = invert2(sample.world_t_anchor)
+    names = [clause.furniture for clause in situation.clauses[:2]]
+    middles = transform_points2(anchor_t_world, [sample.scene.furniture[name].position for name in names])
+    beside, faced = (
+        Landmark(middle, shares_of(things, name, grid)) for middle, name in zip(middles, names, strict=True)
+    )
+    return Reading(compose2(anchor_t_world, best_guess(situation.region)), beside, faced)
 
 
 def check_seeds(seeds: range, allowed: tuple[Split, ...]) -> Split:

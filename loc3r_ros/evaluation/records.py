@@ -42,12 +42,14 @@ class Placement:
         truth: (3,) true pose in the anchor frame.
         ceiling: share of each accuracy that the words allow, by its name in `poses.ACCURACIES`; empty for an own place.
         estimates: condition -> answer.
+        readers: one of `readers.READERS` -> (3,) pose that a perfect reader finds; empty for an own place.
     """
 
     text: str
     truth: Array
     ceiling: dict[str, float]
     estimates: dict[str, Estimated]
+    readers: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +81,13 @@ class LayoutErrors:
         distance: (P,) metres along the floor from the camera to the true place.
         error: (P,) metres from the estimated place.
         level: (P,) share of the predicted distribution that lies nearer than the error.
+        posed: (P,) metres that are left when each keyframe's patches are moved, as one, to where they fit best.
     """
 
     distance: Array
     error: Array
     level: Array
+    posed: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +148,8 @@ def _placement(values: dict[str, Any]) -> Placement:
         name: Estimated(**_arrays({key: one[key] for key in one if key != "confidence"}), confidence=one["confidence"])
         for name, one in values["estimates"].items()
     }
-    return Placement(values["text"], np.array(values["truth"]), values["ceiling"], estimates)
+    truth = np.array(values["truth"])
+    return Placement(values["text"], truth, values["ceiling"], estimates, _arrays(values["readers"]))
 
 
 def _arrays(values: dict[str, Any]) -> dict[str, Array]:

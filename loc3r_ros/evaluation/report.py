@@ -22,6 +22,18 @@ ROWS = {
     "constant": "best constant guess",
     "ceiling": "a perfect reader",
 }
+TRUTH_ROWS = {
+    "nothing": "nothing: **the model**",
+    "language": "language: a perfect reader on the model's map",
+    "language_and_poses": "language and camera poses",
+    "all_but_the_words": "all but the words: a perfect reader on the true map",
+}
+LOST_ROWS = {
+    "words": "*lost to* what the words leave open",
+    "perception": "*lost to* perception",
+    "pose_prior": "*lost to* camera poses",
+    "language": "*lost to* language",
+}
 
 
 def write_json(path: Path, report: Group) -> None:
@@ -51,6 +63,7 @@ def to_markdown(report: Group, pictures: Sequence[str] = ()) -> str:
         f"# {run['name']} ({run['precision']}, {run['backend']}) on {report['scenes']} {run['split']} scenes",
         f"Seeds {run['seeds']}, videos of {run['frames']} frames. Brackets: 95 % bootstrap intervals over scenes.",
         *(_localization(report["localization"]) if report["localization"] else []),
+        *(_explained(report["explained"]) if report["explained"] else []),
         *(_uncertainty(report) if report["uncertainty"] else []),
         *(_questions(report["questions"]) if report["questions"] else []),
         *(_layout(report["layout"]) if report["layout"] else []),
@@ -83,6 +96,20 @@ def _localization(group: Group) -> list[str]:
     count = group["video"]["acc_1.0m"]["count"]
     header = ["percent", *ACCURACY_TITLES, "median m", "median deg"]
     return [f"## Described places\n\n{count} situations, one guess each.", table(header, rows)]
+
+
+def _explained(group: Group) -> list[str]:
+    rows = []
+    for name, title in TRUTH_ROWS.items():
+        scores = group["truth_given_for"][name]
+        medians = [cell(scores["median_m"], 2), cell(scores["median_deg"])]
+        rows.append([title, *(cell(scores[key]) for key in ACCURACIES), *medians])
+    lost = [
+        [title, *(f"{group['lost_to'][name][key]['value']:.1f}" for key in ACCURACIES), "", ""]
+        for name, title in LOST_ROWS.items()
+    ]
+    header = ["the truth in the place of", *ACCURACY_TITLES, "median m", "median deg"]
+    return ["## Where the error comes from", table(header, rows + lost)]
 
 
 def _uncertainty(report: Group) -> list[str]:
@@ -137,6 +164,8 @@ def _questions(group: Group) -> list[str]:
 def _layout(group: Group) -> list[str]:
     rows = [["all", *_layout_cells(group["all"])]]
     rows += [[one["distance"], *_layout_cells(one)] for one in group["by_distance"]]
+    left = [cell(group["poses_given"][name], 2) for name in ("mean_m", "median_m")]
+    rows.append(["all, each keyframe put right", str(group["all"]["mean_m"]["count"]), *left, "", ""])
     header = ["distance from the camera", "patches", "mean m", "median m", "% within 1 sigma (39.3)", "2 sigma (86.5)"]
     return ["## Layout", table(header, rows)]
 

@@ -12,6 +12,7 @@ import numpy as np
 from loc3r_ros import geometry
 from loc3r_ros.evaluation.clips import Clip
 from loc3r_ros.evaluation.poses import ACCURACIES
+from loc3r_ros.evaluation.readers import PerceivedMap, read_all
 from loc3r_ros.evaluation.records import Asked, Estimated, LayoutErrors, Placement, SceneRecord, Trajectory
 from loc3r_ros.evaluation.uncertainty import ellipse_levels, squared_mahalanobis
 from loc3r_ros.geometry import Array
@@ -115,13 +116,16 @@ def _measure(subject: Subject, clip: Clip, walk: Clip | None, questions: list[Qu
     own = watch(subject.video, clip)
     placements, asked = ask("video", subject.video, placements, asked)
     placements, asked = ask("blank", subject.blank, placements, asked)
+    perceived, sigma = look_at_layout(subject.video, clip)
+    posed = perceived.posed()
+    readers = [read_all(one.reading, perceived, posed) for one in clip.situations]
     return SceneRecord(
         seed=clip.seed,
         world_t_anchor=clip.world_t_anchor,
-        placements=placements,
+        placements=[replace(one, readers=found) for one, found in zip(placements, readers, strict=True)],
         own=own,
         asked=asked,
-        layout=layout_errors(subject.video, clip),
+        layout=layout_errors(perceived, posed, sigma, clip),
         camera=_keyframe_poses(subject.video, clip),
         walk=follow(subject.robot, walk) if walk is not None else None,
     )
@@ -160,19 +164,26 @@ def ask(
     return places, answered
 
 
-def layout_errors(localizer: LocalizerProtocol, clip: Clip) -> LayoutErrors:
-    """Compare the bird's-eye-view map of a video with the truth."""
+def look_at_layout(localizer: LocalizerProtocol, clip: Clip) -> tuple[PerceivedMap, Array]:
+    """Return the bird's-eye-view map of a video beside the truth, and its (K, P, 2) standard deviations."""
     layout = localizer.layout()
     frame_of = {keyframe.index: keyframe.stamp // PERIOD for keyframe in localizer.keyframes()}
     frames = np.array([frame_of[index] for index in layout.keyframe_index.reshape(-1, clip.patches.shape[1])[:, 0]])
-    true, cameras = clip.patches[frames], clip.anchor_t_camera[frames, None, :2, 3]
-    known = clip.is_place[frames]
-    difference = (layout.points.reshape(true.shape) - true)[known]
-    covariance = layout.sigma.reshape(true.shape)[known][:, :, None] ** 2 * np.eye(2)
+    true = clip.patches[frames]
+    perceived = PerceivedMap(frames, layout.points.reshape(true.shape), true, clip.is_place[frames])
+    return perceived, layout.sigma.reshape(true.shape)
+
+
+def layout_errors(perceived: PerceivedMap, posed: PerceivedMap, sigma: Array, clip: Clip) -> LayoutErrors:
+    """Return the errors of a map, and those of the same map with each keyframe where it was."""
+    known, cameras = perceived.known, clip.anchor_t_camera[perceived.frames, None, :2, 3]
+    difference = (perceived.points - perceived.true)[known]
+    covariance = sigma[known][:, :, None] ** 2 * np.eye(2)
     return LayoutErrors(
-        distance=np.linalg.norm((true - cameras)[known], axis=1),
+        distance=np.linalg.norm((perceived.true - cameras)[known], axis=1),
         error=np.linalg.norm(difference, axis=1),
         level=ellipse_levels(squared_mahalanobis(difference, covariance)),
+        posed=np.linalg.norm((posed.points - posed.true)[known], axis=1),
     )
 
 

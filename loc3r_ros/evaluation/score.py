@@ -21,6 +21,7 @@ from loc3r_ros.evaluation.poses import (
     position_error,
     trajectory_errors,
 )
+from loc3r_ros.evaluation.readers import READERS
 from loc3r_ros.evaluation.records import CONDITIONS, Asked, Estimated, Placement, SceneRecord, Trajectory
 from loc3r_ros.evaluation.statistics import Estimate, Measured, mean_of, measured
 from loc3r_ros.geometry import Array
@@ -29,6 +30,10 @@ from loc3r_ros.world.language import QUESTIONS
 
 DISTANCES = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, np.inf)
 """Metres between which layout errors are told apart."""
+GIVEN = ("language", "language_and_poses", "all_but_the_words")
+"""What the truth takes the place of, reader by reader of READERS."""
+PARTS = ("language", "pose_prior", "perception")
+"""What each of them puts right besides."""
 Group = dict[str, Any]
 
 
@@ -39,6 +44,7 @@ def score(records: Sequence[SceneRecord]) -> Group:
     return headline | {
         "scenes": len(records),
         "localization": localization,
+        "explained": score_explained(records),
         "uncertainty": score_uncertainty(records),
         "own_place": score_own_place(records),
         "questions": score_questions(records),
@@ -84,11 +90,21 @@ def _constant_guess(truths: list[Array]) -> Array:
 
 
 def _score_places(groups: list[list[Placement]], guess: Callable[[Placement], Array]) -> Group:
+    metres, degrees = _place_errors(groups, guess)
+    shares = {name: described(one, 100.0) for name, one in _shares_right(metres, degrees).items()}
+    return shares | {"median_m": described(metres.median()), "median_deg": described(degrees.median())}
+
+
+def _place_errors(groups: list[list[Placement]], guess: Callable[[Placement], Array]) -> tuple[Measured, Measured]:
+    """Return metres and degrees."""
     errors = [_errors(group, guess) for group in groups]
     metres, degrees = (measured([one[axis] for one in errors]) for axis in (0, 1))
+    return metres, degrees
+
+
+def _shares_right(metres: Measured, degrees: Measured) -> dict[str, Estimate]:
     right = accuracies(metres.value, degrees.value)
-    shares = {name: described(_share(metres, right[name]), 100.0) for name in ACCURACIES}
-    return shares | {"median_m": described(metres.median()), "median_deg": described(degrees.median())}
+    return {name: _share(metres, right[name]) for name in ACCURACIES}
 
 
 def _errors(group: list[Placement], guess: Callable[[Placement], Array]) -> tuple[Array, Array]:
@@ -99,6 +115,34 @@ def _errors(group: list[Placement], guess: Callable[[Placement], Array]) -> tupl
 
 def _share(like: Measured, holds: npt.NDArray[np.bool_]) -> Estimate:
     return Measured(np.asarray(holds, dtype=np.float64), like.scene, like.scenes).mean()
+
+
+# --- where the error comes from ---------------------------------------------------------------------------------------
+
+
+def score_explained(records: Sequence[SceneRecord]) -> Group:
+    """Return what described places would score with the truth in the place of more and more parts, and what each loses.
+
+    The order is from the answer back to the words: language, camera poses, perception, and what the words leave open.
+    """
+    groups = [record.placements for record in records]
+    if not any(groups):
+        return {}
+    guesses: dict[str, Callable[[Placement], Array]] = {"nothing": _estimate_of("video")}
+    guesses |= {name: _reader_of(reader) for name, reader in zip(GIVEN, READERS, strict=True)}
+    right = {name: _shares_right(*_place_errors(groups, guess)) for name, guess in guesses.items()}
+    steps = zip(PARTS, pairwise(guesses), strict=True)
+    lost: Group = {
+        part: {name: described(right[more][name] - right[less][name], 100.0) for name in ACCURACIES}
+        for part, (less, more) in steps
+    }
+    words = {name: {"value": 100.0 * (1.0 - right[GIVEN[-1]][name].value)} for name in ACCURACIES}
+    scores = {name: _score_places(groups, guess) for name, guess in guesses.items()}
+    return {"truth_given_for": scores, "lost_to": {"words": words} | lost}
+
+
+def _reader_of(name: str) -> Callable[[Placement], Array]:
+    return lambda placement: placement.readers[name]
 
 
 # --- uncertainty ------------------------------------------------------------------------------------------------------
@@ -236,8 +280,9 @@ def _constant_answer(asked: list[Asked], judge: Callable[[str, Asked], float]) -
 
 def score_layout(records: Sequence[SceneRecord]) -> Group:
     """Return errors and honesty of the bird's-eye-view map, by distance from the camera along the floor."""
-    distance, error, level = (
-        measured([getattr(record.layout, name) for record in records]) for name in ("distance", "error", "level")
+    distance, error, level, posed = (
+        measured([getattr(record.layout, name) for record in records])
+        for name in ("distance", "error", "level", "posed")
     )
     if not len(error.value):
         return {}
@@ -247,7 +292,8 @@ def score_layout(records: Sequence[SceneRecord]) -> Group:
         if inside.any():
             name = f"{low:g}+ m" if np.isinf(high) else f"{low:g}-{high:g} m"
             bins.append({"distance": name} | _layout_row(error.where(inside), level.where(inside)))
-    return {"all": _layout_row(error, level), "by_distance": bins}
+    right = {"mean_m": described(posed.mean()), "median_m": described(posed.median())}
+    return {"all": _layout_row(error, level), "by_distance": bins, "poses_given": right}
 
 
 def _layout_row(error: Measured, level: Measured) -> Group:

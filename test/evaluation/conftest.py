@@ -31,7 +31,8 @@ def make_clip(seed, frames=4, situations=6):
     yaws = np.cumsum(draw.uniform(-0.3, 0.3, frames))
     places = np.cumsum(draw.uniform(-0.2, 0.3, (frames, 2)), axis=0)
     cameras = np.array([look(x, y, 1.3, yaw, 0.2) for (x, y), yaw in zip(places, yaws, strict=True)])
-    described = [make_situation(f"situation {number} of {seed}", frames, draw) for number in range(situations)]
+    patches = draw.uniform(-ROOM, ROOM, (frames, 6, 2))
+    described = [make_situation(f"situation {n} of {seed}", patches, n, draw) for n in range(situations)]
     questions = [
         Question(kind, f"{kind} {number} {seed}?", str(draw.choice(answers)), number, ())
         for kind, answers in ANSWERS.items()
@@ -42,7 +43,7 @@ def make_clip(seed, frames=4, situations=6):
         images=images,
         anchor_t_camera=anchor_poses(cameras),
         world_t_anchor=geometry.planar(geometry.world_t_anchor(cameras[0])),
-        patches=draw.uniform(-ROOM, ROOM, (frames, 6, 2)),
+        patches=patches,
         is_place=np.arange(frames * 6).reshape(frames, 6) % 6 != 5,
         situations=tuple(described),
         questions=tuple(questions),
@@ -52,12 +53,14 @@ def make_clip(seed, frames=4, situations=6):
 CEILING = Ceiling(0.8, 0.9, 0.7, 0.95)
 
 
-def make_situation(text, frames, draw):
-    """Words that leave nothing open; two patches show what the observer is beside, two others what it faces."""
-    pose = draw.uniform((-ROOM, -ROOM, -np.pi), (ROOM, ROOM, np.pi))
-    shown = np.zeros((2, frames, 6), np.float32)
-    shown[0, 0, :2], shown[1, -1, 2:4] = 0.6, 0.4
-    near, far = (pose[:2] + metres * np.array([np.cos(pose[2]), np.sin(pose[2])]) for metres in (-0.5, 2.0))
+def make_situation(text, patches, number, draw):
+    """Words that leave nothing open: the observer is beside what one patch shows, and faces what another shows."""
+    frame = number % len(patches)
+    shown = np.zeros((2, *patches.shape[:2]), np.float32)
+    shown[0, frame, 0], shown[1, frame - 1, 1] = 0.6, 0.4
+    near, far = patches[frame, 0], patches[frame - 1, 1]
+    place = near + draw.uniform(-0.5, 0.5, 2)
+    pose = np.array([*place, np.arctan2(*(far - place)[::-1])])
     return Described(text, pose, CEILING, Reading(pose, Landmark(near, shown[0]), Landmark(far, shown[1])))
 
 

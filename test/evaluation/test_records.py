@@ -18,6 +18,7 @@ def test_a_record_survives_the_disk(records):
     np.testing.assert_allclose(read.layout.level, record.layout.level, rtol=0)
     place, original = read.placements[3], record.placements[3]
     assert (place.text, place.ceiling) == (original.text, original.ceiling)
+    np.testing.assert_allclose(place.readers["posed_map"], original.readers["posed_map"], rtol=0)
     for name, estimate in original.estimates.items():
         np.testing.assert_allclose(place.estimates[name].covariance, estimate.covariance, rtol=0)
         assert place.estimates[name].confidence == estimate.confidence

@@ -6,11 +6,13 @@ import pytest
 
 from loc3r_ros.evaluation import records as data
 from loc3r_ros.evaluation.clips import load_clip
-from loc3r_ros.evaluation.run import follow, layout_errors, run, watch
+from loc3r_ros.evaluation.run import follow, layout_errors, look_at_layout, run, watch
 from loc3r_ros.evaluation.score import score
 from loc3r_ros.interface import LocalizerProtocol
 from loc3r_ros.world.facts import Cue
 from loc3r_ros.world.questions import Question
+
+PARTS = ("words", "language", "pose_prior", "perception")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,44 @@ def test_the_layout_is_as_good_as_the_noise(report):
     assert [row["distance"] for row in layout["by_distance"]][:2] == ["0-1 m", "1-2 m"]
 
 
+def lost_to(report, accuracy):
+    return {part: group[accuracy]["value"] for part, group in report["explained"]["lost_to"].items()}
+
+
+def test_an_oracle_loses_nothing(report):
+    assert lost_to(report, "acc_1.0m") == pytest.approx(dict.fromkeys(PARTS, 0.0), abs=0.2)
+
+
+def test_an_oracle_that_mistakes_its_cameras(plan, subject):
+    """It reads its own map well, but all of that is turned and moved."""
+    report = score(list(run(subject(drift=(1.5, -0.5, 1.0)), plan(20, questions=0), {})))
+    assert report["localization"]["video"]["acc_30deg"]["value"] < 15  # 57 degrees off
+    for accuracy in ("acc_1.0m", "acc_30deg"):
+        lost = lost_to(report, accuracy)
+        assert lost.pop("pose_prior") > 80
+        assert lost == pytest.approx(dict.fromkeys(lost, 0.0), abs=8)
+    layout = report["layout"]
+    assert layout["all"]["mean_m"]["value"] > 1.0
+    assert layout["poses_given"]["mean_m"]["value"] < 0.13
+
+
+def test_an_oracle_that_sees_badly(plan, subject):
+    """Its map is a blur and it would read the words well: it does better than its map."""
+    lost = lost_to(score(list(run(subject(blur=3.0), plan(40, questions=0), {}))), "acc_1.0m")
+    assert lost["perception"] > 50
+    assert lost["language"] < -50
+    assert abs(lost["words"]) < 0.2
+
+
+def test_an_oracle_that_does_not_understand(plan, subject, monkeypatch):
+    stub = subject()
+    guess = stub.blank.locate
+    monkeypatch.setattr(stub.video, "locate", lambda text: guess(""))
+    lost = lost_to(score(list(run(stub, plan(20, questions=0), {}))), "acc_1.0m")
+    assert lost.pop("language") > 85
+    assert lost == pytest.approx(dict.fromkeys(lost, 0.0), abs=1)
+
+
 def test_exact_cameras_have_no_error(report):
     for name in ("camera", "long_walk"):
         group = report[name]
@@ -151,7 +191,8 @@ def test_layout_finds_its_frames_by_their_stamps(plan, subject):
     )
     localizer.layout = lambda: part
     localizer.keyframes = lambda: (replace(kept[1], index=0), replace(kept[3], index=1))
-    errors = layout_errors(localizer, clip)
+    perceived, sigma = look_at_layout(localizer, clip)
+    errors = layout_errors(perceived, perceived.posed(), sigma, clip)
     assert len(errors.error) == 2 * 5
     assert errors.error.max() < 1e-6
     distance = np.linalg.norm(clip.patches[3, 0] - clip.anchor_t_camera[3, :2, 3])

@@ -17,7 +17,10 @@ def place(off, sigma, degrees=0.0, heading_sigma=10.0, confidence=0.75):
     covariance = np.diag([sigma, sigma, np.radians(heading_sigma)]) ** 2
     far = Estimated(pose + np.array([9.0, 0.0, 0.0]), covariance, EVEN, confidence)
     estimates = {"video": Estimated(pose, covariance, EVEN, confidence), "shuffled": far, "blank": far}
-    return Placement("there", np.array([1.0, 2.0, np.pi - 0.01]), dict.fromkeys(ACCURACIES, 1.0), estimates)
+    truth = np.array([1.0, 2.0, np.pi - 0.01])
+    east = np.array([1.0, 0.0, 0.0])
+    readers = {"model_map": truth + 0.8 * east, "posed_map": truth + 0.4 * east, "true_map": truth}
+    return Placement("there", truth, dict.fromkeys(ACCURACIES, 1.0), estimates, readers)
 
 
 def asked(kind, answer, video, shuffled="", blank=""):
@@ -25,7 +28,7 @@ def asked(kind, answer, video, shuffled="", blank=""):
 
 
 def record(seed, placements=(), questions=(), distances=(), errors=()):
-    layout = LayoutErrors(np.array(distances), np.array(errors), np.full(len(errors), 0.5))
+    layout = LayoutErrors(np.array(distances), np.array(errors), np.full(len(errors), 0.5), 0.5 * np.array(errors))
     camera = Trajectory(np.tile(np.eye(4), (2, 1, 1)), np.tile(np.eye(4), (2, 1, 1)))
     own = [place(0.1, 0.1)]
     return SceneRecord(seed, np.zeros(3), list(placements), own, list(questions), layout, camera)
@@ -54,6 +57,22 @@ def test_places():
     # Draws of the second scene alone, of both, of the first alone.
     video = groups["localization"]["video"]["acc_1.0m"]
     assert (video["low"], video["high"]) == pytest.approx((0.0, 200 / 3))
+
+
+def test_what_each_part_loses():
+    groups = score([record(0, [place(0.2, 0.1), place(0.7, 0.2)]), record(1, [place(2.0, 1.0), place(3.0, 1.0)])])
+    explained = groups["explained"]
+    rows = {name: row["acc_0.5m"]["value"] for name, row in explained["truth_given_for"].items()}
+    assert rows == {"nothing": 25.0, "language": 0.0, "language_and_poses": 100.0, "all_but_the_words": 100.0}
+    assert {name: row["acc_0.5m"]["value"] for name, row in explained["lost_to"].items()} == {
+        "words": 0.0,
+        "language": -25.0,  # the model does better than its own map says
+        "pose_prior": 100.0,
+        "perception": 0.0,
+    }
+    language = explained["lost_to"]["language"]
+    assert language["acc_1.0m"]["value"] == 50.0
+    assert (language["acc_1.0m"]["low"], language["acc_1.0m"]["high"]) == (0.0, 100.0)  # one scene of two loses all
 
 
 def test_uncertainty():
@@ -118,6 +137,7 @@ def test_layout_by_distance():
         ("6+ m", pytest.approx(2.0), 1),
     ]
     assert layout["all"]["mean_m"]["value"] == pytest.approx(2.7 / 4)
+    assert layout["poses_given"]["mean_m"]["value"] == pytest.approx(2.7 / 8)
     assert layout["all"]["within_1_sigma"]["value"] == 0.0  # a level of 0.5 lies between 39 % and 86 %
     assert layout["all"]["within_2_sigma"]["value"] == 100.0
 
@@ -127,5 +147,6 @@ def test_scenes_without_anything_to_ask():
     assert groups["scenes"] == 2
     assert "acc_1.0m" not in groups
     assert groups["localization"] == groups["questions"] == groups["layout"] == groups["uncertainty"] == {}
+    assert groups["explained"] == {}
     assert groups["long_walk"] == {}
     assert groups["own_place"]["acc_0.5m"]["value"] == 100.0
