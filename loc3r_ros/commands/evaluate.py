@@ -2,6 +2,7 @@
 
 loc3r evaluate --engines engines/nano --seeds 1100000:1100200 --json out/nano.json --pictures out/nano
 loc3r evaluate --engines engines/nano --seeds 1000000:1000100 --json out/fit.json --calibrate
+loc3r evaluate --engines engines/nano_int8 --seeds 1100000:1100200 --json out/int8.json --against out/nano.json
 
 Scenes are those of the synthetic world; training scenes are refused. The JSON's top level holds acc_0.5m, acc_1.0m,
 acc_15deg and acc_30deg in percent; a Markdown table lies beside it. A run that was interrupted goes on where it was
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from loc3r_ros.engines import EngineSet
+    from collections.abc import Callable
+
     from loc3r_ros.engines.manifest import Manifest
     from loc3r_ros.evaluation.records import SceneRecord
-    from loc3r_ros.evaluation.run import Plan
+    from loc3r_ros.evaluation.run import Plan, Subject
     from loc3r_ros.world.splits import Split
 
 
@@ -32,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw scenes with truth and estimates, too")
     parser.add_argument("--questions", type=int, default=1, help="most questions of a type in a scene (default: 1)")
     parser.add_argument("--walks", type=int, default=8, help="scenes with a walk of 200 frames, too (default: 8)")
+    parser.add_argument(
+        "--processes", type=int, default=0, metavar="N", help="that measure, one core each (default: as many as cores)"
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="compare with the JSON of an earlier run on the same scenes"
+    )
     parser.add_argument(
         "--calibrate",
         action="store_true",
@@ -45,15 +53,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     from loc3r_ros.evaluation.calibration import NEUTRAL
     from loc3r_ros.evaluation.clips import check_seeds, load_clip, parse_seeds
-    from loc3r_ros.evaluation.engines import load_engines
+    from loc3r_ros.evaluation.compare import check_comparable, read_report
+    from loc3r_ros.evaluation.engines import load_engines, load_subject
     from loc3r_ros.evaluation.run import Plan
     from loc3r_ros.world.splits import Split
 
     fits = arguments.calibrate
+    earlier = read_report(arguments.against) if arguments.against else None
     seeds = parse_seeds(arguments.seeds)
     split = check_seeds(seeds, (Split.VALIDATION,) if fits else (Split.TEST, Split.VALIDATION))
-    engines = load_engines(arguments.engines, NEUTRAL if fits else None)
-    manifest = engines.manifest
+    calibration = NEUTRAL if fits else None
+    manifest = load_engines(arguments.engines, calibration).manifest
     plan = Plan(
         seeds,
         partial(load_clip, video=manifest.video),
@@ -62,10 +72,13 @@ def run(arguments: argparse.Namespace) -> int:
         walks=0 if fits else arguments.walks,
     )
     about = describe_run(manifest, plan, split)
-    records = _measure(engines, arguments.engines, plan, arguments.json, about)
+    if earlier is not None:
+        check_comparable(about, earlier["run"])
+    make_subject = partial(load_subject, arguments.engines, calibration)
+    records = _measure(make_subject, plan, arguments.json, about, arguments.processes)
     if fits:
         return _calibrate(arguments, records, about)
-    return _report(arguments, records, about)
+    return _report(arguments, records, about, earlier)
 
 
 def describe_run(manifest: Manifest, plan: Plan, split: Split) -> dict[str, Any]:
@@ -91,25 +104,36 @@ def describe_run(manifest: Manifest, plan: Plan, split: Split) -> dict[str, Any]
     }
 
 
-def _measure(engines: EngineSet, folder: Path, plan: Plan, path: Path, about: dict[str, Any]) -> list[SceneRecord]:
+def _measure(
+    make_subject: Callable[[], Subject], plan: Plan, path: Path, about: dict[str, Any], processes: int
+) -> list[SceneRecord]:
     from tqdm import tqdm
 
-    from loc3r_ros.evaluation.engines import subject_of
+    from loc3r_ros.evaluation.processes import run_in_processes
     from loc3r_ros.evaluation.records import RecordFile
-    from loc3r_ros.evaluation.run import run as measure
-    from loc3r_ros.prompt.template import PromptTemplate
+    from loc3r_ros.evaluation.run import run
 
     file = RecordFile.open(path.with_suffix(".records.jsonl"), about)
-    subject = subject_of(engines, PromptTemplate.load(folder))
-    done = len(file.records)
-    with tqdm(total=len(plan.seeds), initial=done, desc="scenes", unit="scene") as bar:
-        for record in measure(subject, plan, dict(file.records)):
+    done = dict(file.records)
+    processes = min(processes or _cores(about["backend"]), len(plan.seeds) - len(done))
+    several = processes > 1
+    scenes = run_in_processes(make_subject, plan, done, processes) if several else run(make_subject(), plan, done)
+    with tqdm(total=len(plan.seeds), initial=len(done), desc="scenes", unit="scene") as bar:
+        for record in scenes:
             file.add(record)
             bar.update()
     return [file.records[seed] for seed in plan.seeds]
 
 
-def _report(arguments: argparse.Namespace, records: list[SceneRecord], about: dict[str, Any]) -> int:
+def _cores(backend: str) -> int:
+    """Return how many processes keep the machine busy; engines on a GPU share it badly."""
+    return len(os.sched_getaffinity(0)) if backend == "onnxruntime" else 1
+
+
+def _report(
+    arguments: argparse.Namespace, records: list[SceneRecord], about: dict[str, Any], earlier: dict[str, Any] | None
+) -> int:
+    from loc3r_ros.evaluation.compare import comparison
     from loc3r_ros.evaluation.pictures import write_pictures
     from loc3r_ros.evaluation.report import to_markdown, write_json
     from loc3r_ros.evaluation.score import score
@@ -120,6 +144,8 @@ def _report(arguments: argparse.Namespace, records: list[SceneRecord], about: di
     table = arguments.json.with_suffix(".md")
     table.write_text(to_markdown(report, [_link(file, table.parent) for file in files]))
     print(to_markdown(report))
+    if earlier is not None:
+        print(comparison(report, earlier))
     print(f"wrote {', '.join(str(path) for path in (arguments.json, table, *files))}", file=sys.stderr)
     return 0
 
