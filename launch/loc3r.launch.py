@@ -42,6 +42,7 @@ ARGUMENTS = [
     DeclareLaunchArgument("engines", default_value="", description="Folder of engines, over that of params_file"),
     DeclareLaunchArgument("bag", default_value="", description="Recorded bag to play; brings its own /clock"),
     DeclareLaunchArgument("rviz", default_value="false", description="Start RViz"),
+    DeclareLaunchArgument("viewer", default_value="false", description="Serve the page in a browser, on port 8080"),
 ]
 
 
@@ -76,13 +77,24 @@ def start_node(context: LaunchContext) -> list[Node]:
 
 def generate_launch_description() -> LaunchDescription:
     """Return what `ros2 launch loc3r_ros loc3r.launch.py` starts."""
+    viewer = Node(
+        package="loc3r_ros",
+        executable="loc3r_viewer",
+        name="loc3r_viewer",
+        output="screen",
+        parameters=[LaunchConfiguration("params_file")],
+        remappings=[("/tf", "tf"), ("/tf_static", "tf_static")],
+        condition=IfCondition(LaunchConfiguration("viewer")),
+    )
     return LaunchDescription(
         [
             *ARGUMENTS,
             SetEnvironmentVariable("RCUTILS_LOGGING_BUFFERED_STREAM", "1"),
             SetEnvironmentVariable(PROFILE, EnvironmentVariable(PROFILE, default_value=LARGE_IMAGES)),
             SetLaunchConfiguration("use_sim_time", "true", condition=HAS_BAG),
-            GroupAction([PushRosNamespace(LaunchConfiguration("namespace")), OpaqueFunction(function=start_node)]),
+            GroupAction(
+                [PushRosNamespace(LaunchConfiguration("namespace")), OpaqueFunction(function=start_node), viewer]
+            ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "rviz.launch.py"])),
                 condition=IfCondition(LaunchConfiguration("rviz")),

@@ -15,13 +15,19 @@ from loc3r_ros.engines.protocol import Array, Backend, Engine
 from loc3r_ros.errors import EngineError
 
 
-def _onnxruntime(threads: int) -> Backend:
+def _onnxruntime(manifest: Manifest, folder: Path, threads: int) -> Backend:
     from loc3r_ros.engines.ort import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(threads)
 
 
-BACKENDS: dict[str, Callable[[int], Backend]] = {"onnxruntime": _onnxruntime}
+def _tensorrt(manifest: Manifest, folder: Path, threads: int) -> Backend:
+    from loc3r_ros.engines.trt import TensorRTBackend
+
+    return TensorRTBackend(manifest, folder)
+
+
+BACKENDS: dict[str, Callable[[Manifest, Path, int], Backend]] = {"onnxruntime": _onnxruntime, "tensorrt": _tensorrt}
 """Backends that load a folder, by their name in a manifest; each is imported when it is asked for."""
 
 
@@ -66,7 +72,7 @@ class EngineSet:
         if manifest.backend not in BACKENDS:
             raise EngineError(f"{folder} is for the backend {manifest.backend!r}; here are: {', '.join(BACKENDS)}.")
         try:
-            backend = BACKENDS[manifest.backend](threads)
+            backend = BACKENDS[manifest.backend](manifest, folder, threads)
         except ImportError as error:
             raise EngineError(f"{folder} needs a runtime that is not installed: {error}.") from error
         graphs = {name: backend.load(folder, spec) for name, spec in manifest.graphs.items()}

@@ -132,7 +132,7 @@ class Manifest:
     Attributes:
         name: size of the model.
         backend: which runtime its graphs are for.
-        precision: "fp32" or "fp16".
+        precision: "fp32", "fp16", "int8" or "int4"; the last two are of the language graph's weights alone.
         model: SHA-256 of the weights that the graphs were made from; equal for every precision and backend.
         dimensions: name of a variable size -> (smallest, usual, largest); a compiler's optimisation profile.
         graphs: "pose_prior", "vision" and "language".
@@ -142,6 +142,7 @@ class Manifest:
         calibration: of the heads.
         files: every other file of the folder.
         versions: software that made it.
+        build: what compiled engines were compiled for (see `loc3r_ros.engines.build_key`); empty for ONNX.
         format: version of this description.
     """
 
@@ -157,6 +158,7 @@ class Manifest:
     calibration: Calibration = field(default_factory=Calibration)
     files: dict[str, FileSpec] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    build: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     @property

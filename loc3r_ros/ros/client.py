@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,10 @@ class ClientError(Loc3RError):
     """There is no node to ask, or it does not answer, or its answer is why it cannot."""
 
 
+class CancelledError(ClientError):
+    """The request was cancelled from here."""
+
+
 class Client:
     """Asks the node `loc3r` in one namespace; a context manager.
 
@@ -61,6 +66,7 @@ class Client:
         if not timeout > 0:
             raise ConfigError(f"The timeout must be a number of seconds above 0, not {timeout:g}.")
         self._timeout, self._discovery = timeout, discovery
+        self._is_cancelled = threading.Event()
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         name = f"loc3r_client_{os.getpid()}"
@@ -82,6 +88,10 @@ class Client:
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
+    def cancel(self) -> None:
+        """End the request that runs in another thread, which raises `CancelledError`; on the robot, too."""
+        self._is_cancelled.set()
+
     # --- what can be asked --------------------------------------------------------------------------------------------
 
     def where(self, situation: str = "", question: str = "", target_frame: str = "") -> WhereAmI.Response:
@@ -98,6 +108,7 @@ class Client:
         Raises:
             ClientError: there is no answer; the sentence says why.
         """
+        self._is_cancelled.clear()
         action: Any = ActionClient(self._node, AskStream, "ask_stream")
         service: Any = self._node.create_client(Ask, "ask")
         try:
@@ -130,6 +141,7 @@ class Client:
     # --- services -----------------------------------------------------------------------------------------------------
 
     def _call(self, service_type: Any, name: str, **fields: Any) -> Any:
+        self._is_cancelled.clear()
         client: Any = self._node.create_client(service_type, name)
         full_name = self._node.resolve_service_name(name)
         try:
@@ -160,9 +172,16 @@ class Client:
         return future.result()
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
-        """Spin until a condition is true, and return whether it became so."""
+        """Spin until a condition is true, and return whether it became so.
+
+        Raises:
+            CancelledError: `cancel` was called meanwhile.
+        """
         deadline = time.monotonic() + timeout
         while not condition():
+            if self._is_cancelled.is_set():
+                self._is_cancelled.clear()
+                raise CancelledError("The request was stopped.")
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
