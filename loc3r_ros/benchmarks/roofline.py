@@ -2,8 +2,10 @@
 
 Work is counted from the model's configuration. A step takes as long as the slower of its arithmetic and its memory
 traffic, each at the share of the data sheet's limit that others have measured on that hardware: AGX Orin 64 GB by
-TensorRT Edge-LLM with Qwen3-8B (21.4 of 42.5 dense FP16 TFLOPS in prefill, 77 % of 204.8 GB/s in decode); for the H100
-SXM 55 % of 989 TFLOPS and 75 % of 3.35 TB/s are assumed.
+TensorRT Edge-LLM with Qwen3-8B (21.4 of 42.5 dense FP16 TFLOPS in prefill, 77 % of 204.8 GB/s in decode), and the same
+shares for the 32 GB module, which has 7/8 of the tensor cores at 0.94 instead of 1.3 GHz and the same memory; for the
+H100 SXM 55 % of 989 TFLOPS and 75 % of 3.35 TB/s are assumed. The benchmark `calibration` compares the model with what
+others measured.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class Device:
 
     Attributes:
         name: of the device.
+        memory: bytes that programs can have, the system's share taken off.
         flops: dense FP16 tensor operations per second, data sheet.
         bandwidth: bytes per second, data sheet.
         compute_share: part of `flops` that prefill reaches.
@@ -33,6 +36,7 @@ class Device:
     """
 
     name: str
+    memory: float
     flops: float
     bandwidth: float
     compute_share: float
@@ -43,10 +47,11 @@ class Device:
         return max(flops / (self.flops * self.compute_share), traffic / (self.bandwidth * self.memory_share))
 
 
-DEVICES = (
-    Device("AGX Orin 64 GB", 42.5e12, 204.8e9, 21.4 / 42.5, 0.77),
-    Device("H100 SXM", 989e12, 3.35e12, 0.55, 0.75),
-)
+DEVICES = {
+    "agx_orin_64gb": Device("AGX Orin 64 GB", 60e9, 42.5e12, 204.8e9, 21.4 / 42.5, 0.77),
+    "agx_orin_32gb": Device("AGX Orin 32 GB", 29e9, 26.9e12, 204.8e9, 21.4 / 42.5, 0.77),
+    "h100_sxm": Device("H100 SXM", 79e9, 989e12, 3.35e12, 0.55, 0.75),
+}
 
 
 def linear_weights(language: LanguageConfig) -> int:
@@ -81,6 +86,19 @@ def vision_flops(config: Loc3RConfig) -> float:
     return vision.layers * block + stem + 2.0 * patches * (width * hidden + hidden * hidden)
 
 
+def pose_prior_flops(config: Loc3RConfig) -> float:
+    """Return the operations of one step of CUT3R without its dense heads (MACs by CUT3R's sizes, times two)."""
+    prior = config.pose_prior
+    d, e, s = prior.encoder_dim, prior.decoder_dim, prior.state_tokens
+    n = prior.image_size[0] * prior.image_size[1] // prior.patch_size**2
+    encoder = prior.encoder_layers * (12 * d * d * n + 2 * n * n * d) + 3 * prior.patch_size**2 * d * n
+    image = 14 * e * e * (n + 1) + 2 * e * e * s + 2 * (n + 1) ** 2 * e + 2 * (n + 1) * s * e
+    state = 14 * e * e * s + 2 * e * e * (n + 1) + 2 * s * s * e + 2 * (n + 1) * s * e
+    slots, wide = prior.memory_slots, 2 * e
+    memory = prior.memory_layers * slots * (12 * wide * wide + 2 * slots * wide)
+    return 2.0 * (encoder + prior.decoder_layers * (image + state) + d * e * n + memory)
+
+
 def weight_bytes(language: LanguageConfig, precision: str) -> float:
     """Return what one pass over the language model reads: blocks and output head."""
     head = language.vocab_size * language.hidden_size
@@ -109,12 +127,13 @@ def measure() -> list[Measurement]:
     frame = config.layout.tokens_per_frame
     video = HEAD_TOKENS + config.video.frames * frame
     rows = []
-    for device in DEVICES:
+    for device in DEVICES.values():
         vision = device.seconds(vision_flops(config), 0.0)
         cached = append_seconds(config, device, QUESTION_TOKENS, video)
         whole = append_seconds(config, device, video + QUESTION_TOKENS, 0) + config.video.frames * vision
         note = f"{device.name}, model"
         rows += [
+            Measurement("pose prior of a frame", 1e3 * device.seconds(pose_prior_flops(config), 0.0), "ms", note),
             Measurement("vision of a frame", 1e3 * vision, "ms", note),
             Measurement("append a frame to 32", 1e3 * append_seconds(config, device, frame, video), "ms", note),
             Measurement(f"question of {QUESTION_TOKENS} tokens, cached", 1e3 * cached, "ms", note),
