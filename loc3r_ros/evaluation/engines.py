@@ -12,17 +12,17 @@ from loc3r_ros.keyframes import KeyframeBuffer, MotionPolicy
 from loc3r_ros.localizer import Localizer
 from loc3r_ros.prompt.template import PromptTemplate
 
-ANSWER_TOKENS = 16
-"""The longest right answer has three words."""
+ANSWER_TOKENS = 8
+"""The longest right answer has four; whoever says more is wrong."""
 
 
 def load_engines(folder: Path, calibration: Calibration | None = None) -> EngineSet:
-    """Load a folder of engines, with another calibration if one is given.
+    """Load a folder of engines that run on one core each, with another calibration if one is given.
 
     Raises:
         EngineError: the folder is missing, damaged, or for a backend that is not here.
     """
-    engines = EngineSet.load(folder)
+    engines = EngineSet.load(folder, threads=1)
     return (
         engines
         if calibration is None
@@ -39,3 +39,8 @@ def subject_of(engines: EngineSet, template: PromptTemplate) -> Subject:
         return Localizer(engines, template, buffer, answer_tokens=ANSWER_TOKENS)
 
     return Subject(keeps_all(), keeps_all(), Localizer(engines, template, answer_tokens=ANSWER_TOKENS))
+
+
+def load_subject(folder: Path, calibration: Calibration | None = None) -> Subject:
+    """Return the localizers of a folder of engines; see `load_engines`."""
+    return subject_of(load_engines(folder, calibration), PromptTemplate.load(folder))

@@ -72,22 +72,58 @@ class Plan:
     walk_frames: int = 200
 
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A scene to measure.
+
+    Attributes:
+        before: seed of the scene whose video is shown first.
+        clip: the scene.
+        questions: what is asked about it.
+        walks: whether it is also walked through for long.
+    """
+
+    before: int
+    clip: Clip
+    questions: list[Question]
+    walks: bool
+
+
 def run(subject: Subject, plan: Plan, done: Mapping[int, SceneRecord]) -> Iterator[SceneRecord]:
     """Yield the record of every scene of a plan that is not done yet, in their order."""
-    balancer, watched = Balancer(), None
+    examiner = Examiner(subject, plan)
+    return map(examiner.examine, jobs(plan, done))
+
+
+def jobs(plan: Plan, done: Mapping[int, SceneRecord]) -> Iterator[Job]:
+    """Yield what is left to do of a plan; which questions are asked does not depend on what is done."""
+    balancer = Balancer()
     for number, seed in enumerate(plan.seeds):
         if seed in done:
             _replay(done[seed], balancer)
             continue
-        if watched is None:
-            _show_grey(subject.blank, plan.load(seed, plan.frames))
-        before = plan.seeds[number - 1]  # of the first scene: the last
-        if watched != before:
-            watch(subject.video, plan.load(before, plan.frames))
         clip = plan.load(seed, plan.frames)
-        walk = plan.load(seed, plan.walk_frames) if number < plan.walks else None
-        yield _measure(subject, clip, walk, _choose(clip.questions, plan.questions, balancer))
-        watched = seed
+        before = plan.seeds[number - 1]  # of the first scene: the last
+        yield Job(before, clip, _choose(clip.questions, plan.questions, balancer), walks=number < plan.walks)
+
+
+class Examiner:
+    """Measures one scene after another."""
+
+    def __init__(self, subject: Subject, plan: Plan) -> None:
+        self.subject, self.plan = subject, plan
+        self._watched: int | None = None
+
+    def examine(self, job: Job) -> SceneRecord:
+        """Measure a scene; that is quickest where it follows the last one."""
+        if self._watched is None:
+            _show_grey(self.subject.blank, job.clip)
+        if self._watched != job.before:
+            watch(self.subject.video, self.plan.load(job.before, self.plan.frames))
+        walk = self.plan.load(job.clip.seed, self.plan.walk_frames) if job.walks else None
+        record = _measure(self.subject, job.clip, walk, job.questions)
+        self._watched = job.clip.seed
+        return record
 
 
 def _replay(record: SceneRecord, balancer: Balancer) -> None:

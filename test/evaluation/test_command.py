@@ -60,6 +60,19 @@ def test_numbers_table_and_pictures(folder, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_several_processes_come_to_the_same(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("loc3r_ros.evaluation.processes.BLOCK", 1)
+    command = ["evaluate", "--engines", str(folder), "--seeds", "1100000:1100003", "--walks", "1", "--json"]
+    records = []
+    for processes in (1, 2):
+        out = tmp_path / f"{processes}.json"
+        assert main([*command, str(out), "--processes", str(processes)]) == 0
+        records.append(out.with_suffix(".records.jsonl").read_text())
+    assert records[0] == records[1]
+    assert records[0].count("\n") == 1 + 3
+
+
+@pytest.mark.slow
 def test_the_calibration_goes_into_the_manifest(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("loc3r_ros.evaluation.calibration.MIN_PLACES", 2)
     assert load_engines(folder, NEUTRAL).manifest.calibration == NEUTRAL
