@@ -25,6 +25,8 @@ FIRST_REST = 10_000_000_000
 """ns from one new anchor after a failure to the next; doubled each time that the new one fails, too, up to"""
 LONGEST_REST = 640_000_000_000
 """ns. A memory that began anew at each failure of a bad pose prior would never know anything."""
+DOUBT = 60_000_000_000
+"""ns after a failure during which places that rest on the odometry are called doubtful."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Aligner:
         self._demand: int | None = None
         self._innovation.reset()
         self._rest, self._resting_until = FIRST_REST, 0
+        self._failed_at: int | None = None
         self.failures, self.last_failure = 0, ""
 
     @property
@@ -95,7 +98,13 @@ class Aligner:
         with self._lock:
             self._alignments = {item.anchor_id: item for item in alignments}
             self._trusted, self._fitted, self._link = dict(self._alignments), None, None
+            self._failed_at = None
             self._innovation.reset()
+
+    def trust(self) -> None:
+        """Hear that somebody said where the robot is: former failures matter no more."""
+        with self._lock:
+            self._failed_at = None
 
     def take_link(self) -> Link | None:
         """Return what ties the map to the odometry, where that has just become known."""
@@ -118,8 +127,9 @@ class Aligner:
         """
         with self._lock:
             alignment = self._tested(trajectory, self._placed(trajectory))
-            self._alignments = _with(self._alignments, alignment)
             self._watch(trajectory, alignment)
+            alignment = self._remembering(trajectory, alignment)
+            self._alignments = _with(self._alignments, alignment)
             return alignment
 
     # --- where the anchor lies ----------------------------------------------------------------------------------------
@@ -214,21 +224,38 @@ class Aligner:
             self._guess = _guessed(alignment, camera, gap.metres, gap.radians)
         return _doubtful(alignment, gap.text, gap.since, gap.metres, gap.radians)
 
+    def _remembering(self, trajectory: Trajectory, alignment: Alignment) -> Alignment:
+        """Return the alignment, for a while after a failure with what that may mean: which of the two was wrong?"""
+        seconds = 0.0 if self._failed_at is None else (_now(trajectory) - self._failed_at) / 1e9
+        if alignment.reason or not alignment.has_odometry or self._failed_at is None or seconds > DOUBT / 1e9:
+            return alignment
+        reason = (
+            f"{seconds:.0f} s ago the pose prior and the odometry parted, and the odometry was believed: if the robot "
+            "was carried away, send an initialpose."
+        )
+        return replace(alignment, reason=reason)
+
     def _watch(self, trajectory: Trajectory, alignment: Alignment) -> None:
         """Ask for a new anchor where this one failed and the last failure is long enough ago."""
-        now = max(trajectory.newest_stamp, int(trajectory.stamps[-1]))
+        now = _now(trajectory)
         if alignment.since is None:
             if now > self._resting_until + self._rest:
                 self._rest = FIRST_REST
         elif now >= self._resting_until:
-            self._demand = alignment.since
+            self._demand, self._failed_at = alignment.since, now
             self.failures, self.last_failure = self.failures + 1, alignment.reason
             self._resting_until, self._rest = now + self._rest, min(2 * self._rest, LONGEST_REST)
 
 
+def _now(trajectory: Trajectory) -> int:
+    return max(trajectory.newest_stamp, int(trajectory.stamps[-1]))
+
+
 def _has_same_keyframes(one: Trajectory, other: Trajectory) -> bool:
-    return np.array_equal(one.anchor_t_cameras, other.anchor_t_cameras) and np.array_equal(
-        one.odom_t_cameras, other.odom_t_cameras, equal_nan=True
+    return (
+        one.anchor_id == other.anchor_id
+        and np.array_equal(one.anchor_t_cameras, other.anchor_t_cameras)
+        and np.array_equal(one.odom_t_cameras, other.odom_t_cameras, equal_nan=True)
     )
 
 

@@ -101,30 +101,32 @@ class SavedMemory:
         )
 
     def of_another_run(self, now: int | None) -> SavedMemory:
-        """Return it as a memory from before this run: its odometry has another name, and its stamps lie in the past.
+        """Return it as a memory from before this run: its odometry is not that of now, and its stamps lie in the past.
+
+        Keyframes that odometry had placed are where the pose prior saw them.
 
         Args:
             now: ns; stamps that are not before it are moved, all alike; None leaves them.
         """
-        newest = self.whereabouts.stamp
-        late = 0 if now is None else max(0, newest + 1 - now)
-        name = f"odom until {newest}"  # poses of one name are compared, those of two runs must not be
-        records = [*(entry.record for entry in self.entries), *(item.record for item in self.held)]
-        moved = {record.index: replace(record, stamp=record.stamp - late) for record in records}
+        late = 0 if now is None else max(0, self.whereabouts.stamp + 1 - now)
+        poses = {item.record.index: item.anchor_t_camera for item in self.held}
+
+        def record(one: Record) -> Record:
+            return replace(one, stamp=one.stamp - late)
+
+        def keyframe(one: Keyframe) -> Keyframe:
+            pose = poses.get(one.index)
+            return replace(
+                one, stamp=one.stamp - late, reference_t_camera=pose, reference="" if pose is None else "anchor"
+            )
+
         return replace(
             self,
-            entries=tuple(replace(entry, record=moved[entry.record.index]) for entry in self.entries),
-            held=tuple(replace(item, record=moved[item.record.index]) for item in self.held),
-            keyframes=tuple(
-                replace(one, stamp=one.stamp - late, reference=name if one.reference == "odom" else one.reference)
-                for one in self.keyframes
-            ),
-            whereabouts=replace(self.whereabouts, stamp=newest - late),
-            anchor=replace(
-                self.anchor,
-                stamp=self.anchor.stamp - late,
-                reference=name if self.anchor.reference == "odom" else self.anchor.reference,
-            ),
+            entries=tuple(replace(entry, record=record(entry.record)) for entry in self.entries),
+            held=tuple(replace(item, record=record(item.record)) for item in self.held),
+            keyframes=tuple(keyframe(one) for one in self.keyframes),
+            whereabouts=replace(self.whereabouts, stamp=self.whereabouts.stamp - late),
+            anchor=replace(self.anchor, stamp=self.anchor.stamp - late, reference_t_first=None, reference=""),
         )
 
 

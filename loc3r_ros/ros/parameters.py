@@ -53,6 +53,28 @@ class Parameters(Table):
         low=0.0,
         high=5.0,
     )
+    odometry_scale_error: float = row(
+        2.0,
+        "What the odometry gets wrong of every distance, one standard deviation.",
+        unit="%",
+        low=0.0,
+        high=50.0,
+        live=False,
+    )
+    odometry_heading_drift: float = row(
+        5.0, "Drift of its heading while the robot moves.", unit="deg/min", low=0.0, high=360.0, live=False
+    )
+    odometry_position_noise: float = row(
+        0.01,
+        "Its random error after 1 m; grows with the square root of the distance.",
+        unit="m",
+        low=0.0,
+        high=1.0,
+        live=False,
+    )
+    odometry_heading_noise: float = row(
+        0.6, "The same of its heading after a turn of 1 rad.", unit="deg", low=0.0, high=45.0, live=False
+    )
     publish_tf: bool = row(True, "Broadcast `map_frame` -> `odom_frame`.")
     transform_rate: float = row(20.0, "Rate of that broadcast.", unit="Hz", low=1.0, high=200.0)
     transform_tolerance: float = row(
@@ -70,16 +92,37 @@ class Parameters(Table):
     )
     keyframe_count: int = row(32, "Most keyframes to remember.", low=2, high=512, live=False)
     keyframe_translation: float = row(
-        0.3, "A frame becomes a keyframe after so much travel,", unit="m", low=0.01, high=100.0, live=False
+        0.3,
+        "A frame becomes a keyframe after so much travel (0: every frame),",
+        unit="m",
+        low=0.0,
+        high=100.0,
+        live=False,
     )
     keyframe_rotation: float = row(15.0, "or after so much turning.", unit="deg", low=0.5, high=360.0, live=False)
     keyframe_interval: float = row(
         1.0, "Time between keyframes where there is no odometry.", unit="s", low=0.01, high=3600.0, live=False
     )
+    answer_tokens: int = row(256, "Longest answer.", unit="tokens", low=1, high=1024, live=False)
     answer_timeout: float = row(30.0, "Longest time for an answer.", unit="s", low=0.1, high=3600.0)
+    question_queue: int = row(
+        4,
+        "Questions that may wait while one runs; a further one is refused at once. 0: no second question.",
+        low=0,
+        high=16,
+    )
+    layout_resolution: float = row(0.1, "Side of a cell of `layout_grid`.", unit="m", low=0.02, high=1.0)
     session_directory: str = row(
         "~/.ros/loc3r", "Where relative paths of `save_session` and `load_session` start.", required=True
     )
+
+    session: str = row(
+        "",
+        "File of the session that lives on: restored at the start where it exists, saved every `session_interval` and "
+        "at the end. Empty: none; the services save and load.",
+        live=False,
+    )
+    session_interval: float = row(60.0, "Time from one save to the next.", unit="s", low=1.0, high=86400.0)
 
     def check(self) -> None:
         """Check what one parameter alone cannot tell.

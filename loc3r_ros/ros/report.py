@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-from loc3r_ros.alignment import Alignment
 from loc3r_ros.ros.diagnostics import (
     ERROR,
     OK,
@@ -21,6 +20,7 @@ from loc3r_ros.ros.diagnostics import (
 from loc3r_ros.ros.inputs import Inputs
 from loc3r_ros.ros.intake import FrameCounts
 from loc3r_ros.ros.parameters import Parameters
+from loc3r_ros.ros.placement import Placement
 from loc3r_ros.ros.session import Session
 
 
@@ -77,7 +77,7 @@ class Reporter:
             stamp,
             self._camera(state, session, counts, rate),
             self._localizer(state, session, parameters),
-            alignment_status(session.placement.alignment if session is not None else None),
+            alignment_status(session.placement if session is not None else None),
         )
 
     def _camera(self, state: str, session: Session | None, counts: FrameCounts, rate: float) -> DiagnosticStatus:
@@ -106,7 +106,7 @@ class Reporter:
         values: dict[str, object] = {"state": state, "engines": parameters.engines or "none", **process_memory()}
         level, message = OK, state
         if session is not None:
-            is_localized = session.correction.covariance is not None
+            is_localized = session.placement.is_localized
             values |= {"keyframes": len(session.keyframes()), "localized": is_localized}
             values["last defect"] = session.defect or "none"
             if session.loading_time is not None:
@@ -118,9 +118,10 @@ class Reporter:
         return status("loc3r: localizer", level, message, values)
 
 
-def alignment_status(alignment: Alignment | None) -> DiagnosticStatus:
-    """Return how the model's anchor lies in the map, and what is wrong with the pose prior."""
-    if alignment is None:
+def alignment_status(placement: Placement | None) -> DiagnosticStatus:
+    """Return how the model's anchor lies in the map, and what is or was wrong with the pose prior."""
+    alignment = None if placement is None else placement.alignment
+    if placement is None or alignment is None:
         return status("loc3r: alignment", OK, "no anchor yet", {})
     x, y, heading, _ = np.sqrt(np.diag(alignment.covariance))
     values = {
@@ -131,6 +132,8 @@ def alignment_status(alignment: Alignment | None) -> DiagnosticStatus:
         "heading sigma [deg]": f"{np.degrees(heading):.2f}",
         "keyframes with odometry": alignment.keyframe_count,
         "outliers": alignment.outlier_count,
+        "begun anew": placement.failures,
+        "last failure": placement.last_failure or "none",
     }
     source = "fitted to the odometry" if alignment.has_odometry else "by the pose prior alone"
     return status("loc3r: alignment", WARN if alignment.reason else OK, alignment.reason or source, values)

@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -14,16 +13,19 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from loc3r_ros import geometry
 from loc3r_ros.alignment import Located
-from loc3r_ros.errors import Loc3RError, NotReadyError
+from loc3r_ros.errors import Loc3RError, NotReadyError, SessionError
 from loc3r_ros.interface import FloatArray, Keyframe, Layout, LocalizerProtocol, Place
-from loc3r_ros.ros.conversions import PoseMessageError, read_initial_pose, stamp_from_message
-from loc3r_ros.ros.correction import Correction
+from loc3r_ros.ros import session_notes
+from loc3r_ros.ros.autosave import Autosave
+from loc3r_ros.ros.conversions import camera_forward, read_initial_pose, stamp_from_message
+from loc3r_ros.ros.correction import PLANAR, Correction, odometry_noise
 from loc3r_ros.ros.diagnostics import Stages
 from loc3r_ros.ros.intake import Frame, FrameCounts, Intake, Outcome
 from loc3r_ros.ros.observer import Observation, Observer
 from loc3r_ros.ros.outputs import Outputs
 from loc3r_ros.ros.parameters import Parameters
 from loc3r_ros.ros.placement import Placement
+from loc3r_ros.ros.session_notes import RobotPose
 from loc3r_ros.ros.transforms import TransformError, TransformListener
 
 Log = Callable[[str], object]
@@ -32,19 +34,6 @@ LOADING_PATIENCE = 2.0
 """s that the end of a session waits for engines that are being loaded."""
 DESCRIBED_FRAME = "loc3r/described_pose"
 """The frame of the last localized description."""
-
-
-@dataclass(frozen=True)
-class RobotPose:
-    """Where the robot was.
-
-    Attributes:
-        map_t_base: (4, 4).
-        stamp: ns.
-    """
-
-    map_t_base: FloatArray
-    stamp: int
 
 
 class Session:
@@ -58,6 +47,7 @@ class Session:
         outputs: Outputs,
         warn: Log,
         log_error: Log,
+        now: Callable[[], int],
     ) -> None:
         """Begin to load in the worker.
 
@@ -68,10 +58,12 @@ class Session:
             outputs: where results go.
             warn: logs a warning, throttled by its cause.
             log_error: logs an error.
+            now: returns the node's time, ns.
         """
+        noise = odometry_noise(parameters())
         self.stages = Stages()
-        self.correction = Correction()
-        self.placement = Placement(self.correction, self._has_odometry)
+        self.correction = Correction(noise)
+        self.placement = Placement(self.correction, self._has_odometry, noise, warn)
         self.labels: dict[str, RobotPose] = {}
         self.defect = ""
         self._parameters = parameters
@@ -79,11 +71,13 @@ class Session:
         self._outputs = outputs
         self._warn = warn
         self._log_error = log_error
+        self._now = now
+        self._autosave: Autosave | None = None
         self._localizer: LocalizerProtocol | None = None
         self._failure = ""
         self._begin = time.monotonic()
         self._robot: tuple[FloatArray, int] | None = None
-        self._camera: tuple[str, FloatArray] | None = None
+        self._camera: tuple[str, FloatArray, int] | None = None
         self._observer = Observer(transforms, self.stages, warn, self._forget)
         self._intake = Intake(self._handle)
         self._intake.submit(lambda: self._load(load))
@@ -123,13 +117,20 @@ class Session:
         return () if self._localizer is None else self._localizer.keyframes()
 
     def robot_pose(self) -> RobotPose:
-        """Return where the robot was at the newest frame with odometry.
+        """Return where the robot was at the newest frame with odometry, or without any where the pose prior saw it.
 
         Raises:
             NotReadyError: there was no such frame.
         """
+        if self._camera is not None and not self._has_odometry():
+            return RobotPose(self._body(), self._camera[2])
         if self._robot is None:
             raise NotReadyError("The robot's pose is not known: no image with odometry at its stamp has arrived yet.")
+        if self.placement.is_loose:
+            raise NotReadyError(
+                "The saved map is not tied to the odometry yet, so that the robot's place in it is not known: drive a "
+                "little, or send an initialpose."
+            )
         odom_t_base, stamp = self._robot
         return RobotPose(self.correction.map_t_odom @ odom_t_base, stamp)
 
@@ -157,7 +158,8 @@ class Session:
         """
         frames: dict[str, FloatArray] = {}
         if self._has_odometry():
-            frames[self._parameters().odom_frame] = self.correction.map_t_odom
+            if not self.placement.is_loose:
+                frames[self._parameters().odom_frame] = self.correction.map_t_odom
         elif self._camera is not None:
             frames[self._camera[0]] = self._camera[1]
         if self.placement.described is not None:
@@ -198,15 +200,17 @@ class Session:
         return self._intake.submit(lambda: self._seed(message, now))
 
     def save(self, path: Path) -> None:
-        """Write the memory to a file.
+        """Write memory, map and labels to a file.
 
         Raises:
             NotReadyError: there is no memory to write.
+            SessionError: the file cannot be written.
         """
-        self.localizer().save(path)
+        localizer = self.localizer()
+        localizer.save(path, session_notes.to_text(self.placement.saved(localizer), self.labels))
 
     def restore(self, path: Path) -> Future[None]:
-        """Go on with a saved memory, in the worker."""
+        """Go on with a saved memory, its map and its labels, in the worker."""
         return self._intake.submit(lambda: self._restore(path))
 
     def name_place(self, label: str) -> RobotPose:
@@ -221,7 +225,9 @@ class Session:
         return place
 
     def close(self) -> None:
-        """End the worker; engines that load cannot be interrupted and are not waited for."""
+        """Save a last time and end the worker; engines that load cannot be interrupted and are not waited for."""
+        if self._autosave is not None:
+            self._autosave.close()
         self._intake.close(None if self.loading_time is None else LOADING_PATIENCE)
 
     def _has_odometry(self) -> bool:
@@ -233,6 +239,7 @@ class Session:
     def _load(self, load: Callable[[], LocalizerProtocol]) -> None:
         try:
             self._localizer = load()
+            self._begin_autosave()
         except Loc3RError as error:
             self._failure = str(error)
             self._log_error(f"The engines could not be loaded: {error}")
@@ -241,10 +248,39 @@ class Session:
             self._log_error(f"The engines could not be loaded, by a defect:\n{traceback.format_exc()}")
 
     def _restore(self, path: Path) -> None:
-        self.localizer().restore(path)
+        text = self.localizer().restore(path, self._now())
         self._observer.forget()
+        self._robot = self._camera = None
+        self.correction.reset()
         self.placement.reset()
-        self._announce_keyframes(0)
+        self.labels = {}
+        notes = session_notes.from_text(text)
+        self.placement.restore(notes.alignments)
+        self.labels = dict(notes.labels)
+        self._announce_keyframes(self._now())
+
+    def _begin_autosave(self) -> None:
+        """Go on with the session of the last run and keep it saved, where the parameters name a file."""
+        parameters = self._parameters()
+        if not parameters.session:
+            return
+        path = Path(parameters.session_directory).expanduser() / Path(parameters.session).expanduser()
+        try:
+            if path.exists():
+                self._restore(path)
+                self._warn(f"The session of {path} goes on.")
+        except SessionError as error:
+            aside = path.with_name(f"{path.name}.refused")
+            path.replace(aside)
+            self._warn(f"{error} It was moved to {aside}; a new session begins.")
+        self._autosave = Autosave(
+            lambda: self.save(path), self._state, lambda: self._parameters().session_interval, self._warn
+        )
+
+    def _state(self) -> tuple[object, ...]:
+        """Return what changes where there is something new to save."""
+        newest = self.keyframes()[-1:]
+        return [one.index for one in newest], tuple(self.labels), self.correction.map_t_odom.tobytes()
 
     def _handle(self, frame: Frame) -> Outcome:
         """Show a frame to the localizer; whatever is wrong is logged and counted."""
@@ -264,21 +300,20 @@ class Session:
         return Outcome.FAILED
 
     def _place_camera(self, observation: Observation, camera: str) -> None:
-        """Align with the frame where it says something new, and without odometry find the camera."""
-        is_blind = observation.odom_t_base is None
-        if observation.keyframe is not None or is_blind:
-            self.placement.update(self.localizer())
+        """Align with the frame, and without odometry find the robot."""
+        self.placement.update(self.localizer())
         map_t_camera, parameters = self.placement.map_t_camera, self._parameters()
-        if map_t_camera is None or not is_blind:
+        if map_t_camera is None or observation.odom_t_base is not None:
             self._camera = None
             return
         camera = parameters.camera_frame or camera
         try:
             base_t_camera = self._transforms.lookup(parameters.base_frame, camera, observation.stamp)
         except TransformError:
-            self._camera = camera, map_t_camera
+            self._camera = camera, map_t_camera, observation.stamp
         else:
-            self._camera = parameters.base_frame, map_t_camera @ geometry.invert(base_t_camera)
+            map_t_base = map_t_camera @ geometry.invert(base_t_camera)
+            self._camera = parameters.base_frame, map_t_base, observation.stamp
 
     def _announce(self, observation: Observation) -> None:
         if observation.odom_t_base is not None:
@@ -286,11 +321,21 @@ class Session:
             self.correction.follow(*self._robot)
             map_t_base = self.correction.map_t_odom @ observation.odom_t_base
             self._outputs.send_pose(map_t_base, self.correction.covariance, observation.stamp)
+        elif self._camera is not None and not self._has_odometry():
+            covariance = self.placement.camera_covariance if self.placement.is_localized else None
+            self._outputs.send_pose(self._body(), covariance, observation.stamp)
         if observation.keyframe is not None:
             self._announce_keyframes(observation.stamp)
 
+    def _body(self) -> FloatArray:
+        """Return the (4, 4) pose in `map` of the robot, or of a camera on nothing with x along its view."""
+        assert self._camera is not None
+        frame, pose, _ = self._camera
+        return pose if frame == self._parameters().base_frame else camera_forward(pose)
+
     def _announce_keyframes(self, stamp: int) -> None:
-        self._outputs.send_keyframes(self.keyframes(), self.correction.map_t_odom, stamp)
+        keyframes, map_t_odom = self.keyframes(), self.correction.map_t_odom
+        self._outputs.send_keyframes(keyframes, map_t_odom, self.placement.alignment, stamp)
 
     def _forget(self) -> None:
         if self._localizer is not None:
@@ -306,17 +351,28 @@ class Session:
         parameters = self._parameters()
         try:
             map_t_base, covariance = read_initial_pose(message, parameters.map_frame)
-            if not parameters.odom_frame:
-                raise PoseMessageError("the parameter odom_frame is empty, and without odometry it cannot be kept")
-            stamp = stamp_from_message(message.header.stamp) or now
-            odom_t_base = self._transforms.lookup(
-                parameters.odom_frame, parameters.base_frame, stamp, parameters.odometry_timeout
-            )
+            if self._has_odometry():
+                stamp = stamp_from_message(message.header.stamp) or now
+                odom_t_base = self._transforms.lookup(
+                    parameters.odom_frame, parameters.base_frame, stamp, parameters.odometry_timeout
+                )
+                self.correction.seed(map_t_base, odom_t_base, covariance)
+                self.placement.tell()
+                self._robot = odom_t_base, stamp
+            else:
+                stamp = self._pin(map_t_base, covariance)
         except Loc3RError as error:
             return str(error)
-        self.correction.seed(map_t_base, odom_t_base, covariance)
-        self.placement.described = None  # it was told in another map
-        self._robot = odom_t_base, stamp
         self._outputs.send_pose(map_t_base, covariance, stamp)
         self._announce_keyframes(stamp)
         return ""
+
+    def _pin(self, map_t_base: FloatArray, covariance: FloatArray) -> int:
+        """Take a pose for that of the robot at the newest frame, without odometry, and return its stamp."""
+        if self._camera is None:
+            raise NotReadyError("there is no odometry, and no image has told where the camera is")
+        frame, _, stamp = self._camera
+        self.placement.pin(geometry.planar(map_t_base), covariance[PLANAR], geometry.planar(self._body()))
+        is_robot = frame == self._parameters().base_frame
+        self._camera = frame, map_t_base if is_robot else map_t_base @ geometry.CAMERA_LINK_T_OPTICAL, stamp
+        return stamp

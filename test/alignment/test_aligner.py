@@ -201,6 +201,8 @@ def test_a_new_anchor_begins_anew_and_a_reset_forgets():
     bad = aligner.update(shifted(trajectory(truth, measured), 12, (4.0, 0.0, 0.0)))
     np.testing.assert_array_equal(bad.target_t_anchor, good.target_t_anchor)
     assert bad.reason and aligner.latest is bad
+    assert "carried away" in aligner.update(trajectory(truth, measured, anchor_id=1)).reason
+    aligner.trust()
     assert aligner.update(trajectory(truth, measured, anchor_id=1)).reason == ""
     assert aligner.get(0) is bad
     aligner.reset()
