@@ -77,6 +77,11 @@ class WatchedNode:
         self._probe.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
+    @property
+    def probe(self) -> Node:
+        """The node that listens, in a thread of its own."""
+        return self._probe
+
     def cpu_seconds(self) -> float:
         """Return the CPU time (user + system) of the node so far."""
         times = psutil.Process(self._process.pid).cpu_times()

@@ -25,6 +25,10 @@ from rclpy.signals import SignalHandlerOptions
 from loc3r_ros.errors import Loc3RError
 from loc3r_ros.ros.logs import ThrottledLog
 
+SWITCH_INTERVAL = 0.0005
+"""s after which a thread gives the interpreter to one that waits. A timer needs it several times for each tick, and
+with Python's own 5 ms a thread that computes in Python makes every tick late by tens of milliseconds."""
+
 
 class GuardedLifecycleNode(LifecycleNode):
     """A lifecycle node whose steps raise a `Loc3RError` where they are refused.
@@ -171,6 +175,7 @@ def run(make_node: Callable[[], Any], make_executor: Callable[[], Executor], arg
         make_executor: makes the executor of its callbacks.
         args: command line without the program's name, or None for that of the process.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -54,6 +54,6 @@ def make_localizer(parameters: Parameters) -> LocalizerProtocol:
     if folder is None:
         return CameraOnly(make_buffer(parameters))
     localizer: LocalizerProtocol = importlib.import_module("loc3r_ros.localizer").Localizer.load(
-        folder, keyframes=make_buffer(parameters)
+        folder, keyframes=make_buffer(parameters), answer_tokens=parameters.answer_tokens
     )
     return localizer

@@ -70,6 +70,7 @@ def make_sample(
     height: int = 128,
     grid: tuple[int, int] = (16, 16),
     threads: int = 1,
+    situations: int = SITUATIONS,
 ) -> Sample:
     """Make the sample of a seed: the same, bit for bit, whatever `threads`.
 
@@ -81,6 +82,7 @@ def make_sample(
         height: of a picture, pixels.
         grid: rows and columns of patches in a picture.
         threads: how many threads render.
+        situations: most described observers.
 
     Raises:
         ConfigError: if the seed does not belong to `split`, or the video would be too short or its pictures too small.
@@ -97,7 +99,7 @@ def make_sample(
     poses = anchor_poses(cameras)
     anchor = planar(world_t_anchor(cameras[0]))
     shown = sightings(pictures.segmentation, len(scene.furniture))
-    situations, questions = _make_language(scene, renderer, shown)
+    described, questions = _make_language(scene, renderer, shown, situations)
     return Sample(
         scene=scene,
         walk=walk,
@@ -108,7 +110,7 @@ def make_sample(
         world_t_anchor=anchor,
         layout=patch_targets(pictures.depth, poses, matrix, grid),
         sightings=shown,
-        situations=tuple(replace(one, pose=compose2(invert2(anchor), one.pose)) for one in situations),
+        situations=tuple(replace(one, pose=compose2(invert2(anchor), one.pose)) for one in described),
         questions=tuple(questions),
     )
 
@@ -124,7 +126,7 @@ def make_text(
     renderer = Renderer(scene)
     cameras = make_walk(scene, renderer, frames).world_t_camera
     pictures = renderer.render(cameras, width, height, focal_length(width, FIELD_OF_VIEW), antialias=False)
-    return _make_language(scene, renderer, sightings(pictures.segmentation, len(scene.furniture)))
+    return _make_language(scene, renderer, sightings(pictures.segmentation, len(scene.furniture)), SITUATIONS)
 
 
 def _check_size(frames: int, width: int, height: int, grid: tuple[int, int]) -> None:
@@ -138,10 +140,12 @@ def _check_size(frames: int, width: int, height: int, grid: tuple[int, int]) -> 
         )
 
 
-def _make_language(scene: Scene, renderer: Renderer, shown: Sightings) -> tuple[list[Situation], list[Question]]:
+def _make_language(
+    scene: Scene, renderer: Renderer, shown: Sightings, count: int
+) -> tuple[list[Situation], list[Question]]:
     draw = Draw(scene.seed, "language")
     stage = Stage(Viewpoints(scene), shown, renderer)
-    situations = make_situations(stage, SITUATIONS, draw)
+    situations = make_situations(stage, count, draw)
     return situations, make_questions(stage, situations, draw)
 
 

@@ -8,6 +8,7 @@ import pytest
 from loc3r_ros import benchmarks, cli
 from loc3r_ros.benchmarks import Measurement
 from loc3r_ros.commands import bench
+from loc3r_ros.errors import ConfigError
 
 
 def test_helpers_are_no_benchmarks():
@@ -21,17 +22,32 @@ def test_an_unknown_benchmark_is_a_sentence(capsys):
     assert "There is no benchmark nothing; there are " in capsys.readouterr().err
 
 
+def test_options_have_the_types_of_their_defaults():
+    def measure(engines="", rate=5.0, scenes=10):
+        return engines, rate, scenes
+
+    texts = ["engines=a/b=c", "scenes=3"]
+    assert bench.read_options(texts, [measure, lambda: None]) == {"engines": "a/b=c", "scenes": 3}
+    assert bench.options_of(measure) == {"engines": "", "rate": 5.0, "scenes": 10}
+    with pytest.raises(ConfigError, match=r"no option 'speed'; there are engines, rate, scenes\."):
+        bench.read_options(["speed=3"], [measure])
+    with pytest.raises(ConfigError, match="there is none"):
+        bench.read_options(["speed=3"], [lambda: None])
+    with pytest.raises(ConfigError, match="scenes must be of the type int, not 'many'"):
+        bench.read_options(["scenes=many"], [measure])
+
+
 def test_numbers_are_printed_and_written_with_the_machine(tmp_path, capsys, monkeypatch):
     class Fake:
         """Something measured."""
 
         @staticmethod
-        def measure():
-            return [Measurement("speed", 3.14159, "m/s", "downhill")]
+        def measure(speed=1.0):
+            return [Measurement("speed", speed, "m/s", "downhill")]
 
     monkeypatch.setattr(bench.importlib, "import_module", lambda name: Fake)
     assert bench.choose(["world"]) == ["world"]
-    arguments = argparse.Namespace(names=["world"], json=tmp_path / "numbers.json")
+    arguments = argparse.Namespace(names=["world"], option=["speed=3.14159"], json=tmp_path / "numbers.json")
     assert bench.run(arguments) == 0
     assert "| speed | 3.142 | m/s | downhill |" in capsys.readouterr().out
     written = json.loads((tmp_path / "numbers.json").read_text())

@@ -231,35 +231,6 @@ def set_parameters(probe, **values):
     return [result.reason for result in response.results if not result.successful]
 
 
-class Metronome:
-    """Ticks at 20 Hz in a thread beside a test; a context manager.
-
-    Attributes:
-        lateness: s by which its worst tick came late: that is the machine's doing, not the node's.
-    """
-
-    PERIOD = 0.05
-
-    def __init__(self):
-        self.lateness = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._tick)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-    def _tick(self):
-        last = time.monotonic()
-        while not self._stop.wait(self.PERIOD):
-            now = time.monotonic()
-            self.lateness, last = max(self.lateness, now - last - self.PERIOD), now
-
-
 def stamp_gaps(broadcasts, child="odom"):
     """Return the seconds between the stamps of successive transforms of a frame: when they were sent, not received."""
     stamps = [t.header.stamp for m in broadcasts for t in m.transforms if t.child_frame_id == child]
