@@ -3,10 +3,12 @@
 loc3r evaluate --engines engines/nano --seeds 1100000:1100200 --json out/nano.json --pictures out/nano
 loc3r evaluate --engines engines/nano --seeds 1000000:1000100 --json out/fit.json --calibrate
 loc3r evaluate --engines engines/nano_int8 --seeds 1100000:1100200 --json out/int8.json --against out/nano.json
+loc3r evaluate --engines engines/nano --walk BAG --json out/walk.json --ask "How many sofas are there?"
 
 Scenes are those of the synthetic world; training scenes are refused. The JSON's top level holds acc_0.5m, acc_1.0m,
 acc_15deg and acc_30deg in percent; a Markdown table lies beside it. A run that was interrupted goes on where it was
-(FILE with the ending .records.jsonl). docs/evaluation.md says what the numbers mean.
+(FILE with the ending .records.jsonl). --walk shows a recorded walk with true camera poses instead.
+docs/evaluation.md says what the numbers mean.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from loc3r_ros.engines.manifest import Manifest
     from loc3r_ros.evaluation.records import SceneRecord
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--engines", type=Path, required=True, metavar="DIR", help="folder of engines")
-    parser.add_argument("--seeds", required=True, metavar="FIRST:END", help="scenes, END not among them")
+    shown = parser.add_mutually_exclusive_group(required=True)
+    shown.add_argument("--seeds", metavar="FIRST:END", help="scenes, END not among them")
+    shown.add_argument("--walk", type=Path, metavar="BAG", help="a recorded walk with true camera poses")
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where to write the numbers")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw scenes with truth and estimates, too")
     parser.add_argument("--questions", type=int, default=1, help="most questions of a type in a scene (default: 1)")
@@ -45,10 +49,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="fit the uncertainty on validation scenes and store it in the engines' manifest; asks no questions",
     )
+    walk = parser.add_argument_group("with --walk")
+    walk.add_argument("--topic", default="", metavar="NAME", help="image topic, where the bag has several")
+    walk.add_argument("--pose-topic", default="/ground_truth/camera_pose", metavar="NAME", help="of the true poses")
+    walk.add_argument("--where", action="append", default=[], metavar="TEXT", help="a place to find (repeatable)")
+    walk.add_argument("--ask", action="append", default=[], metavar="TEXT", help="a question (repeatable)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, write the numbers and print the table."""
+    return _run_walk(arguments) if arguments.walk else _run_scenes(arguments)
+
+
+def _run_walk(arguments: argparse.Namespace) -> int:
+    from loc3r_ros.evaluation.engines import load_engines, load_subject
+    from loc3r_ros.evaluation.real_walk import Walk, draw_walk, score_walk, walk_through
+    from loc3r_ros.evaluation.report import walk_to_markdown
+
+    manifest = load_engines(arguments.engines).manifest
+    walk = Walk(arguments.walk, arguments.topic, arguments.pose_topic)
+    frames = manifest.video.frames
+    record = walk_through(load_subject(arguments.engines), walk, frames, arguments.where, arguments.ask)
+    report = score_walk(record) | {"run": describe_engines(manifest) | {"walk": walk.path.name, "frames": frames}}
+    files = []
+    if arguments.pictures:
+        arguments.pictures.mkdir(parents=True, exist_ok=True)
+        files = [arguments.pictures / "walk.png"]
+        draw_walk(record).savefig(files[0], dpi=80)
+    return _write(arguments.json, report, walk_to_markdown, files)
+
+
+def _run_scenes(arguments: argparse.Namespace) -> int:
     from functools import partial
 
     from loc3r_ros.evaluation.calibration import NEUTRAL
@@ -83,9 +114,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 def describe_run(manifest: Manifest, plan: Plan, split: Split) -> dict[str, Any]:
     """Return what the numbers depend on."""
-    from dataclasses import asdict
-
     from loc3r_ros.world.generate import GENERATOR_VERSION
+
+    return describe_engines(manifest) | {
+        "world": GENERATOR_VERSION,
+        "split": split.value,
+        "seeds": f"{plan.seeds[0]}:{plan.seeds[-1] + 1}",
+        "frames": plan.frames,
+        "questions": plan.questions,
+        "walks": plan.walks,
+        "walk_frames": plan.walk_frames,
+    }
+
+
+def describe_engines(manifest: Manifest) -> dict[str, Any]:
+    """Return what tells a folder of engines from others."""
+    from dataclasses import asdict
 
     return {
         "name": manifest.name,
@@ -94,13 +138,6 @@ def describe_run(manifest: Manifest, plan: Plan, split: Split) -> dict[str, Any]
         "precision": manifest.precision,
         "backend": manifest.backend,
         "calibration": asdict(manifest.calibration),
-        "world": GENERATOR_VERSION,
-        "split": split.value,
-        "seeds": f"{plan.seeds[0]}:{plan.seeds[-1] + 1}",
-        "frames": plan.frames,
-        "questions": plan.questions,
-        "walks": plan.walks,
-        "walk_frames": plan.walk_frames,
     }
 
 
@@ -135,18 +172,28 @@ def _report(
 ) -> int:
     from loc3r_ros.evaluation.compare import comparison
     from loc3r_ros.evaluation.pictures import write_pictures
-    from loc3r_ros.evaluation.report import to_markdown, write_json
+    from loc3r_ros.evaluation.report import to_markdown
     from loc3r_ros.evaluation.score import score
 
     report = score(records) | {"run": about}
     files = write_pictures(records, arguments.pictures) if arguments.pictures else []
-    write_json(arguments.json, report)
-    table = arguments.json.with_suffix(".md")
-    table.write_text(to_markdown(report, [_link(file, table.parent) for file in files]))
-    print(to_markdown(report))
+    code = _write(arguments.json, report, to_markdown, files)
     if earlier is not None:
         print(comparison(report, earlier))
-    print(f"wrote {', '.join(str(path) for path in (arguments.json, table, *files))}", file=sys.stderr)
+    return code
+
+
+def _write(
+    path: Path, report: dict[str, Any], to_text: Callable[[dict[str, Any], Sequence[str]], str], pictures: list[Path]
+) -> int:
+    """Write the numbers and, beside them, the table with its pictures; print it."""
+    from loc3r_ros.evaluation.report import write_json
+
+    write_json(path, report)
+    table = path.with_suffix(".md")
+    table.write_text(to_text(report, [_link(file, table.parent) for file in pictures]))
+    print(to_text(report, ()))
+    print(f"wrote {', '.join(str(file) for file in (path, table, *pictures))}", file=sys.stderr)
     return 0
 
 

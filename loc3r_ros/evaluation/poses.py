@@ -51,6 +51,8 @@ class TrajectoryErrors:
         step_degrees: (N - 1,) rotation errors of the same.
         aligned_metres: RMSE after the best rotation, translation and scale (ATE as in Sturm et al., IROS 2012).
         scale: factor on the estimate that this alignment needs.
+        rigid_metres: RMSE after the best rotation and translation alone.
+        still_metres: RMSE of the best constant position, for comparison: an aligned error is never above it.
     """
 
     metres: Array
@@ -59,15 +61,29 @@ class TrajectoryErrors:
     step_degrees: Array
     aligned_metres: float
     scale: float
+    rigid_metres: float
+    still_metres: float
 
 
 def trajectory_errors(estimated: Array, true: Array) -> TrajectoryErrors:
     """Compare two trajectories of (N, 4, 4) camera poses, N >= 2, each in a frame of its own."""
     from_first = [geometry.invert(poses[0]) @ poses for poses in (estimated, true)]
     steps = [np.array([geometry.relative(a, b) for a, b in pairwise(p)]) for p in (estimated, true)]
-    scale, aligned = align(estimated[:, :3, 3], true[:, :3, 3])
-    rmse = float(np.sqrt(((aligned - true[:, :3, 3]) ** 2).sum(axis=1).mean()))
-    return TrajectoryErrors(*_errors(*(p[1:] for p in from_first)), *_errors(*steps), rmse, scale)
+    points, target = estimated[:, :3, 3], true[:, :3, 3]
+    scale, aligned = align(points, target)
+    return TrajectoryErrors(
+        *_errors(*(p[1:] for p in from_first)),
+        *_errors(*steps),
+        aligned_metres=_rms(aligned - target),
+        scale=scale,
+        rigid_metres=_rms(align(points, target, scaled=False)[1] - target),
+        still_metres=_rms(target - target.mean(axis=0)),
+    )
+
+
+def _rms(difference: Array) -> float:
+    """Return the root of the mean squared length of (N, 3) vectors."""
+    return float(np.sqrt((difference**2).sum(axis=1).mean()))
 
 
 def _errors(estimated: Array, true: Array) -> tuple[Array, Array]:
@@ -77,15 +93,15 @@ def _errors(estimated: Array, true: Array) -> tuple[Array, Array]:
     return metres, np.degrees(turns)
 
 
-def align(points: Array, target: Array) -> tuple[float, Array]:
+def align(points: Array, target: Array, scaled: bool = True) -> tuple[float, Array]:
     """Return scale and (N, 3) `points` after the similarity that brings them closest to `target` (Umeyama, 1991).
 
-    The scale is 1 where the points do not differ.
+    The scale is 1 where the points do not differ, or where `scaled` is false.
     """
     mean, target_mean = points.mean(axis=0), target.mean(axis=0)
     centred, centred_target = points - mean, target - target_mean
     left, singular, right = np.linalg.svd(centred_target.T @ centred)
     signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right)) or 1.0])
     spread = float((centred**2).sum())
-    scale = float((singular * signs).sum() / spread) if spread > 1e-12 else 1.0
+    scale = float((singular * signs).sum() / spread) if scaled and spread > 1e-12 else 1.0
     return scale, scale * centred @ ((left * signs) @ right).T + target_mean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,11 @@ def cell(number: Group, digits: int = 1) -> str:
     if math.isnan(number["value"]):
         return "-"
     return f"{number['value']:.{digits}f} [{number['low']:.{digits}f}, {number['high']:.{digits}f}]"
+
+
+def _value(number: Group, digits: int) -> str:
+    """Return a number without its interval: one walk has none."""
+    return f"{number['value']:.{digits}f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -176,26 +181,52 @@ def _layout_cells(row: Group) -> list[str]:
 
 
 def _cameras(report: Group) -> str:
-    rows = []
-    for name, title in (("camera", "videos"), ("long_walk", "long walks")):
-        group = report[name]
-        if group:
-            rows.append(
-                [
-                    f"{group['trajectories']} {title}, {group['poses']} keyframes",
-                    *(cell(group["absolute"][key], digits) for key, digits in (("median_m", 2), ("median_deg", 1))),
-                    *(cell(group["relative"][key], digits) for key, digits in (("median_m", 3), ("median_deg", 2))),
-                    cell(group["end_median_m"], 2),
-                    cell(group["aligned_m"], 2),
-                    cell(group["scale"], 2),
-                ]
-            )
-    header = ["", "absolute m", "absolute deg", "step m", "step deg", "end m", "aligned RMSE m", "scale"]
     own = report["own_place"]
     ends = (
         f"\n\nThe camera's own place on the floor: median {cell(own['median_m'], 2)} m, {cell(own['median_deg'])} deg."
     )
-    return f"## Camera poses\n\nMedians.\n\n{table(header, rows)}" + (ends if own else "")
+    groups = {"videos": report["camera"], "long walks": report["long_walk"]}
+    return f"## Camera poses\n\nMedians.\n\n{_trajectories(groups)}" + (ends if own else "")
+
+
+def _trajectories(groups: dict[str, Group], show: Callable[[Group, int], str] = cell) -> str:
+    rows = [
+        [
+            f"{group['trajectories']} {title}, {group['poses']} keyframes",
+            *(show(group["absolute"][key], digits) for key, digits in (("median_m", 2), ("median_deg", 1))),
+            *(show(group["relative"][key], digits) for key, digits in (("median_m", 3), ("median_deg", 2))),
+            *(show(group[key], 2) for key in ("end_median_m", "aligned_m", "scale", "aligned_rigid_m", "still_m")),
+        ]
+        for title, group in groups.items()
+        if group
+    ]
+    header = ["", "absolute m", "absolute deg", "step m", "step deg", "end m", "aligned RMSE m", "scale"]
+    return table([*header, "aligned without scale m", "if it stood still m"], rows)
+
+
+def walk_to_markdown(report: Group, pictures: Sequence[str] = ()) -> str:
+    """Return the report of `real_walk.score_walk`, with `run` beside, for people."""
+    run = report["run"]
+    places = [
+        f"{place['situation']} x {place['x']:.2f} m, y {place['y']:.2f} m, heading {place['heading_deg']:.0f} degrees, "
+        f"sigma {place['sigma_m'][0]:.2f} and {place['sigma_m'][1]:.2f} m."
+        for place in report["places"]
+    ]
+    answers = [
+        f"{one['question']} **{one['answer'] or '(no words)'}** ({one['confidence']:.2f})" for one in report["answers"]
+    ]
+    parts = [
+        f"# {run['name']} ({run['precision']}, {run['backend']}) on the recorded walk {run['walk']}",
+        _trajectories({"video": report["video"], "walk as the robot keeps it": report["robot"]}, _value),
+        *([_bullets("Described places", places)] if places else []),
+        *([_bullets("Answers, with their confidence", answers)] if answers else []),
+        *(f"![{Path(link).stem}]({link})" for link in pictures),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _bullets(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"## {title}", "", *(f"- {line}" for line in lines)])
 
 
 def _plain(number: float) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -162,8 +162,8 @@ def _measure(subject: Subject, clip: Clip, walk: Clip | None, questions: list[Qu
         own=own,
         asked=asked,
         layout=layout_errors(perceived, posed, sigma, clip),
-        camera=_keyframe_poses(subject.video, clip),
-        walk=follow(subject.robot, walk) if walk is not None else None,
+        camera=keyframe_poses(subject.video, {shot.stamp: shot.pose for shot in shots_of(clip)}),
+        walk=follow(subject.robot, shots_of(walk)) if walk is not None else None,
     )
 
 
@@ -223,7 +223,21 @@ def layout_errors(perceived: PerceivedMap, posed: PerceivedMap, sigma: Array, cl
     )
 
 
-def follow(localizer: Evaluated, clip: Clip) -> Trajectory:
+class Shot(NamedTuple):
+    """A frame: its stamp (ns), (H, W, 3) uint8 RGB, and the (4, 4) true pose of its camera, optical axes."""
+
+    stamp: int
+    image: ImageArray
+    pose: Array
+
+
+def shots_of(clip: Clip) -> Iterator[Shot]:
+    """Yield the frames of a clip, poses in its anchor frame."""
+    for number, (image, pose) in enumerate(zip(clip.images, clip.anchor_t_camera, strict=True)):
+        yield Shot(number * PERIOD, image, pose)
+
+
+def follow(localizer: Evaluated, shots: Iterable[Shot]) -> Trajectory:
     """Walk a robot without odometry through a long video; return its keyframes' poses as it knew them at the time.
 
     Where the memory was rebuilt with a new anchor, the new one is found from the oldest keyframe in both.
@@ -231,11 +245,11 @@ def follow(localizer: Evaluated, clip: Clip) -> Trajectory:
     localizer.reset()
     first_t_anchor, anchor, known = np.eye(4), None, {}
     estimated, true = [], []
-    for number, image in enumerate(clip.images):
-        keyframe = localizer.observe(image, number * PERIOD)
+    for shot in shots:
+        keyframe = localizer.observe(shot.image, shot.stamp)
         if keyframe is not None:
             estimated.append(first_t_anchor @ _pose_in_anchor(keyframe.reference_t_camera))
-            true.append(clip.anchor_t_camera[number])
+            true.append(shot.pose)
         localizer.settle()
         poses = {one.index: _pose_in_anchor(one.reference_t_camera) for one in localizer.keyframes()}
         now = localizer.where_am_i().anchor_id
@@ -246,10 +260,11 @@ def follow(localizer: Evaluated, clip: Clip) -> Trajectory:
     return Trajectory(np.array(estimated), np.array(true))
 
 
-def _keyframe_poses(localizer: LocalizerProtocol, clip: Clip) -> Trajectory:
+def keyframe_poses(localizer: LocalizerProtocol, true: Mapping[int, Array]) -> Trajectory:
+    """Return the poses of the keyframes in memory beside the true ones, which are known by their stamps."""
     keyframes = localizer.keyframes()
     estimated = np.array([_pose_in_anchor(one.reference_t_camera) for one in keyframes])
-    return Trajectory(estimated, clip.anchor_t_camera[[one.stamp // PERIOD for one in keyframes]])
+    return Trajectory(estimated, np.array([true[one.stamp] for one in keyframes]))
 
 
 def _pose_in_anchor(pose: Array | None) -> Array:

@@ -312,7 +312,8 @@ def _layout_row(error: Measured, level: Measured) -> Group:
 def score_trajectories(trajectories: Sequence[Trajectory]) -> Group:
     """Return errors of camera poses: absolute from the same first pose, relative from pose to pose.
 
-    `scale` is the factor on the estimate that brings it closest to the truth, `aligned_m` what then remains (RMSE).
+    `scale` is the factor on the estimate that brings it closest to the truth, `aligned_m` what then remains (RMSE),
+    `aligned_rigid_m` what remains without it, and `still_m` the same of a camera that is believed to stand still.
     """
     errors = [trajectory_errors(one.estimated, one.true) for one in trajectories if len(one.true) > 1]
     if not errors:
@@ -328,6 +329,8 @@ def score_trajectories(trajectories: Sequence[Trajectory]) -> Group:
         "end_median_m": described(measured([end[0] for end in ends]).median()),
         "end_median_deg": described(measured([end[1] for end in ends]).median()),
         "aligned_m": described(measured([np.array([one.aligned_metres]) for one in errors]).mean()),
+        "aligned_rigid_m": described(measured([np.array([one.rigid_metres]) for one in errors]).mean()),
+        "still_m": described(measured([np.array([one.still_metres]) for one in errors]).mean()),
         "scale": described(measured([np.array([one.scale]) for one in errors]).median()),
     }
 

@@ -35,6 +35,8 @@ def test_a_drift_of_a_tenth_per_step():
     np.testing.assert_allclose(errors.degrees, 0.0, atol=1e-9)
     assert errors.scale == pytest.approx(1 / 1.1)
     assert errors.aligned_metres == pytest.approx(0.0, abs=1e-9)
+    assert errors.rigid_metres == pytest.approx(0.1 * np.sqrt(1.25))
+    assert errors.still_metres == pytest.approx(np.sqrt(1.25))
 
 
 def test_a_first_turn_too_wide_turns_all_that_follows():

@@ -6,7 +6,7 @@ import pytest
 
 from loc3r_ros.evaluation import records as data
 from loc3r_ros.evaluation.clips import load_clip
-from loc3r_ros.evaluation.run import follow, layout_errors, look_at_layout, run, watch
+from loc3r_ros.evaluation.run import follow, layout_errors, look_at_layout, run, shots_of, watch
 from loc3r_ros.evaluation.score import score
 from loc3r_ros.interface import LocalizerProtocol
 from loc3r_ros.world.facts import Cue
@@ -175,7 +175,7 @@ def test_a_wrong_scale_shows_in_the_absolute_error_alone(plan, subject):
 def test_anchors_are_chained_on_a_long_walk(plan, subject):
     robot = subject().robot
     clip = plan(2).load(1_100_000, 40)
-    trajectory = follow(robot, clip)
+    trajectory = follow(robot, shots_of(clip))
     assert robot.anchor_id == 8
     np.testing.assert_allclose(trajectory.estimated, clip.anchor_t_camera, atol=1e-9)
 
