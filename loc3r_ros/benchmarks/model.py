@@ -24,7 +24,6 @@ from loc3r_ros.benchmarks._timing import interleaved
 from loc3r_ros.engines import EngineSet
 from loc3r_ros.engines.protocol import Array
 from loc3r_ros.export.folder import export_engines
-from loc3r_ros.export.reference import reference_engines
 from loc3r_ros.export.source import Source, random_source
 from loc3r_ros.interface import ImageArray
 from loc3r_ros.localizer.frames import prepare
@@ -71,7 +70,6 @@ def measure() -> list[Measurement]:
         return [
             *frame_rows(engines, film),
             *question_rows(engines, source, film),
-            *torch_rows(engines, reference_engines(source), film),
             *dropping_rows(engines, film),
             peak_memory(folder),
         ]
@@ -216,28 +214,6 @@ def first_token(source: Source, plain: Qwen2ForCausalLM, film: Film, count: int,
     embeddings = torch.cat([text[0], source.model.video_tokens(pixels[None], camera), text[1]], dim=1)
     tokens = plain.generate(inputs_embeds=embeddings, max_new_tokens=1, do_sample=False)  # type: ignore[misc]
     return int(tokens[0, -1])
-
-
-def torch_rows(engines: EngineSet, reference: EngineSet, film: Film) -> list[Measurement]:
-    """Compare onnxruntime with the same graphs in eager PyTorch, same weights, same threads."""
-    rows = []
-    sequences = {"onnxruntime": film.sequence(8), "torch": Film(reference, 9).sequence(8)}
-    sets = {"onnxruntime": engines, "torch": reference}
-    prompt = np.arange(5, 45)
-
-    def frame(name: str) -> None:
-        sequences[name].look(film.frames[8].prior_picture)
-        sets[name].vision.run({"image": film.picture(8)})
-
-    def question(name: str) -> None:
-        Question(sets[name], sequences[name].snapshot, PromptIds(prompt, 20, 21), 1)
-
-    for label, function in (("frame (pose prior and vision)", frame), ("question of 40 tokens", question)):
-        times = interleaved({name: partial(function, name) for name in sets}, ROUNDS)
-        ratio = times["torch"][0] / times["onnxruntime"][0]
-        note = f"{1e3 * times['torch'][0]:.1f} / {1e3 * times['onnxruntime'][0]:.1f} ms CPU at 8 keyframes"
-        rows.append(Measurement(f"{label}: eager torch / onnxruntime", ratio, "x CPU", note))
-    return rows
 
 
 def dropping_rows(engines: EngineSet, film: Film) -> list[Measurement]:

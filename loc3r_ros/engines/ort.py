@@ -121,7 +121,7 @@ class OnnxRuntimeBackend:
         """See `Backend`."""
         try:
             session = onnxruntime.InferenceSession(
-                str(folder / spec.file), self._options(), providers=["CPUExecutionProvider"]
+                str(folder / spec.file), self.options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:
             raise EngineError(f"onnxruntime could not load {folder / spec.file}: {error}") from error
@@ -131,7 +131,8 @@ class OnnxRuntimeBackend:
         """See `Backend`."""
         return HostBuffer(np.zeros(shape, dtype))
 
-    def _options(self) -> onnxruntime.SessionOptions:
+    def options(self) -> onnxruntime.SessionOptions:
+        """Return how sessions are made."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1

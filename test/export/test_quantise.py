@@ -49,7 +49,7 @@ def written(tmp_path):
 
     def write(bits):
         write_graph(Network(), SPEC, tmp_path, bits)
-        options = OnnxRuntimeBackend(threads=1)._options()
+        options = OnnxRuntimeBackend(threads=1).options()
         options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
         session = onnxruntime.InferenceSession(str(tmp_path / "g.onnx"), options)
         return onnx.load(str(tmp_path / "g.onnx")), session, onnx.load(str(tmp_path / "optimised.onnx"))
