@@ -2,7 +2,7 @@
 
 Every network is strongly typed: types come from the graph, and so does the precision. That is the only kind that
 TensorRT 11 has, and 10 has it too. Where TensorRT can take weights from mapped memory (10.13) and write a plan to a
-stream (10.14 or so), neither ever lies in memory whole; elsewhere each does once.
+stream (by 10.16), neither ever lies in memory whole; elsewhere each does once.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def compile_graph(
     """
     messages = TrtLog()
     builder = trt.Builder(messages)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    network = builder.create_network(network_flags())
     parser = trt.OnnxParser(network, messages)
     weights = parse(parser, graph)
     config = builder.create_builder_config()
@@ -74,6 +74,12 @@ def compile_graph(
     if not write_plan(builder, network, config, plan):
         raise EngineError(f"TensorRT could not compile {graph.name}: {messages.errors()}.")
     del weights  # they must outlive the builder's work, not more
+
+
+def network_flags() -> int:
+    """Return the flags of a strongly typed network; 11 calls the flag obsolete, as it has no other."""
+    flags = trt.NetworkDefinitionCreationFlag
+    return 1 << int(flags.STRONGLY_TYPED) if hasattr(flags, "STRONGLY_TYPED") else 0
 
 
 def parse(parser: Any, graph: Path) -> dict[str, Any]:

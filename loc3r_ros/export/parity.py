@@ -70,7 +70,8 @@ def _runs(engines: EngineSet, rng: np.random.Generator) -> Iterator[Run]:
         inputs = _random_inputs(engines.language, rng, sizes)
         inputs["start"] = np.array([prefix + suffix])
         inputs["prefix_length"], inputs["suffix_length"] = np.array([prefix]), np.array([suffix])
-        inputs["layout_rows"] = np.arange(0, tokens - 1)  # none where there is one token
+        most = engines.manifest.dimensions["layouts"][2]
+        inputs["layout_rows"] = np.arange(0, min(tokens - 1, most))  # none where there is one token
         for name in ("position_rows", "orientation_rows", "logit_rows"):
             inputs[name] = np.array([tokens - 1])
         yield "language", (tokens, prefix, suffix), inputs
