@@ -75,7 +75,7 @@ class Parameters(Table):
     odometry_heading_noise: float = row(
         0.6, "The same of its heading after a turn of 1 rad.", unit="deg", low=0.0, high=45.0, live=False
     )
-    publish_tf: bool = row(True, "Broadcast `map_frame` -> `odom_frame`.")
+    publish_tf: bool = row(True, "Broadcast the transforms from `map_frame`.")
     transform_rate: float = row(20.0, "Rate of that broadcast.", unit="Hz", low=1.0, high=200.0)
     transform_tolerance: float = row(
         0.2,
