@@ -11,10 +11,11 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from loc3r_ros.geometry import Array, planar
+from loc3r_ros.geometry import Array, from_planar, planar
 from loc3r_ros.interface import ImageArray
 from loc3r_ros.ros.conversions import UNKNOWN, decode_image, matrix_from_pose, stamp_from_message
 from loc3r_ros.ros.qos import LATCHED
+from loc3r_ros.world.robot import CameraMount
 
 INITIAL_VARIANCE = 1e-3
 TRUTH_QUEUE = 1000
@@ -36,6 +37,7 @@ class DemoWatcher(Node):
         self.keyframes: dict[int, Array] = {}
         self.counts: dict[str, str] = {}
         self._is_localized = False
+        self._base_t_camera = CameraMount().base_t_camera
         self._image: Image | None = None
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._initial_pose = self.create_publisher(PoseWithCovarianceStamped, "initialpose", 1)
@@ -54,6 +56,16 @@ class DemoWatcher(Node):
     def image(self) -> ImageArray | None:
         """What the camera sees, (H, W, 3) uint8 RGB."""
         return None if self._image is None else decode_image(self._image)
+
+    def true_camera(self, stamp: int) -> Array | None:
+        """Return the (4, 4) true pose of the camera at a stamp, optical axes; None where it was not heard."""
+        truth = self.truth.get(stamp)
+        return None if truth is None else from_planar(truth) @ self._base_t_camera
+
+    def true_cameras(self) -> Array:
+        """Return (N, 4, 4) true poses of the cameras of the keyframes, oldest first, as far as they were heard."""
+        poses = [self.true_camera(stamp) for stamp in list(self.keyframes)]
+        return np.array([pose for pose in poses if pose is not None]).reshape(-1, 4, 4)
 
     def _on_truth(self, message: PoseStamped) -> None:
         self.truth[stamp_from_message(message.header.stamp)] = planar(matrix_from_pose(message.pose))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
 
 from loc3r_ros.geometry import Array
 from loc3r_ros.interface import ImageArray
@@ -18,13 +20,21 @@ ARROW = 0.35
 """Length of a keyframe's arrow, metres."""
 
 
-def draw_drive(scene: Scene, path: Array, keyframes: Array, image: ImageArray | None, title: str) -> Figure:
-    """Draw the rooms, the robot's true path and where the keyframes are.
+def draw_drive(
+    scene: Scene,
+    path: Array,
+    keyframes: Array,
+    places: Sequence[tuple[Array, Array, Array]],
+    image: ImageArray | None,
+    title: str,
+) -> Figure:
+    """Draw the rooms, the robot's true path, where the keyframes are, and the places that were asked for.
 
     Args:
         scene: the scene.
         path: (N, 3) true poses of the robot in the world, oldest first, N >= 1.
         keyframes: (K, 3) poses of the keyframes' cameras in the world, oldest first.
+        places: (3,) true and (3,) estimated poses in the world and (2, 2) covariances of described places.
         image: (H, W, 3) uint8 RGB that the camera sees, if any.
         title: what to write over it.
     """
@@ -38,6 +48,8 @@ def draw_drive(scene: Scene, path: Array, keyframes: Array, image: ImageArray | 
         x, y, heading = keyframes[number]
         where = (x - 0.15 * np.cos(heading), y - 0.15 * np.sin(heading))
         above.annotate(str(number), where, fontsize=7, color="tab:red", ha="center", va="center", zorder=8)
+    for number, (truth, pose, covariance) in enumerate(places):
+        _draw_place(above, truth, pose, covariance, is_first=number == 0)
     _arrows(above, path[-1:], 2 * ARROW, "black", "robot")
     above.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=3, fontsize=9)
     beside.axis("off")
@@ -46,6 +58,18 @@ def draw_drive(scene: Scene, path: Array, keyframes: Array, image: ImageArray | 
         beside.set_title("what it sees now")
     above.set_title(title)
     return figure
+
+
+def _draw_place(axes: Axes, truth: Array, pose: Array, covariance: Array, is_first: bool) -> None:
+    """Draw a described place: truth, estimate with its ellipse, and a line from one to the other."""
+    variances, directions = np.linalg.eigh(covariance)
+    width, height = 2.0 * np.sqrt(np.maximum(variances, 0.0))
+    turn = np.degrees(np.arctan2(directions[1, 0], directions[0, 0]))
+    axes.add_patch(Ellipse((pose[0], pose[1]), width, height, angle=turn, fill=False, color="tab:purple", zorder=8))
+    axes.plot(*np.array([truth[:2], pose[:2]]).T, color="tab:purple", linewidth=0.8, linestyle=":", zorder=8)
+    labels = ("a described place", "where the node says it is, 1 sigma") if is_first else ("", "")
+    _arrows(axes, truth[None], ARROW, "tab:green", labels[0])
+    _arrows(axes, pose[None], ARROW, "tab:purple", labels[1])
 
 
 def save(figure: Figure, path: Path) -> None:

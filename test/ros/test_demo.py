@@ -1,6 +1,6 @@
 """`loc3r demo`, as a newcomer runs it: real processes, a picture, and nothing left behind."""
 
-import ast
+import importlib.util
 import os
 import re
 import signal
@@ -14,18 +14,16 @@ import pytest
 from harness import ROOT, wait_until
 
 from loc3r_ros import cli
-from loc3r_ros.ros import parameter_table
-from loc3r_ros.ros.parameters import Parameters
-from loc3r_ros.ros.processes import NodeProcess, ProcessError, find_executable
-from loc3r_ros.ros.robot_parameters import RobotParameters
+from loc3r_ros.ros.processes import NodeProcess, ProcessError
 
 pytestmark = pytest.mark.ros
 
 
-def start_demo(folder, **environment):
+def start_demo(folder, engines, **environment):
     """Start the real command; its output goes to a file, so that it can be read meanwhile."""
     output = folder / "output.txt"
-    command = [sys.executable, "-u", "-m", "loc3r_ros.cli", "demo", "--out", str(folder / "demo")]
+    options = ["--out", str(folder / "demo"), "--engines", str(engines), "--port", "0"]
+    command = [sys.executable, "-u", "-m", "loc3r_ros.cli", "demo", *options]
     variables = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}", **environment}
     with output.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=variables)
@@ -37,8 +35,8 @@ def children_of(process):
 
 
 @pytest.mark.slow
-def test_it_ends_by_itself_with_a_picture_and_a_summary(tmp_path):
-    process, output = start_demo(tmp_path, DEMO_SECONDS="6")
+def test_it_ends_by_itself_with_a_picture_and_a_summary(tmp_path, engine_folder):
+    process, output = start_demo(tmp_path, engine_folder("tiny"), DEMO_SECONDS="6")
     try:
         assert process.wait(180) == 0, output.read_text()
     finally:
@@ -59,24 +57,45 @@ def test_it_ends_by_itself_with_a_picture_and_a_summary(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_its_processes(tmp_path, number):
-    process, output = start_demo(tmp_path)
+def test_it_asks_itself_and_stays_up_until_a_signal_ends_it_and_its_processes(tmp_path, engine_folder, number):
+    process, output = start_demo(tmp_path, engine_folder("tiny"))
     try:
-        wait_until(lambda: "keyframe " in output.read_text(), "a keyframe", 120)
+        wait_until(lambda: "Now you" in output.read_text(), "the end of the questions", 150)
+        assert process.poll() is None
         started = children_of(process)
-        assert len(started) == 2
         process.send_signal(number)
         assert process.wait(30) == 0, output.read_text()
     finally:
         process.kill()
+    assert len(started) == (3 if importlib.util.find_spec("viser") else 2)
     assert not [child for child in started if child.is_running()]
-    assert "The robot drove" in output.read_text()
-    assert "Traceback" not in output.read_text()
+    text = output.read_text()
+    assert "The robot drove" in text
+    assert "Traceback" not in text
+    check_interview(text)
+
+
+def check_interview(text):
+    """Every place and answer stands beside the truth, and the closing summary counts them."""
+    rounds = text.split("Round ")[1:]
+    assert [one[:6] for one in rounds] == [f"{number} of 4" for number in range(1, 5)]
+    places = re.findall(r"sigma [\d.]+ m, \d+ % sure of 1 m; truth x .*: [\d.]+ m and \d+ deg off", text)
+    own, described, answered = (
+        int(found[1]) if (found := re.search(pattern, text)) else 0
+        for pattern in (r"own place: (\d+)", r"described in words: (\d+)", r"Questions: (\d+) answered")
+    )
+    assert len(places) == own + described > 0
+    assert len(re.findall(r"; truth '.*': (?:right|wrong|\d+ % right)$", text, re.MULTILINE)) == answered > 0
+    assert re.search(r"The page is at http://\S+", text) or not importlib.util.find_spec("viser")
 
 
 @pytest.mark.parametrize(
     "arguments, sentence",
-    [(["--seconds", "0"], "a number above 0"), (["--seed", "-3"], "The scene seed -3 is negative")],
+    [
+        (["--seconds", "0"], "a number above 0"),
+        (["--seed", "-3"], "The scene seed -3 is negative"),
+        (["--engines", "/nowhere"], "/nowhere"),
+    ],
 )
 def test_a_wrong_option_is_a_sentence(capsys, arguments, sentence):
     assert cli.main(["demo", *arguments]) == 1
@@ -93,21 +112,3 @@ def test_a_process_that_fails_is_told_with_the_end_of_its_log(tmp_path):
     process = NodeProcess("world_camera", {"seed": -5}, log=tmp_path / "robot.log")
     with process, pytest.raises(ProcessError, match=r"(?s)ended with exit code 1.*Parameter seed must lie"):
         wait_for_end(process)
-
-
-def test_the_launch_file_names_executables_and_parameters_that_exist():
-    """The launch system is not installed everywhere: this reads the file instead of running it."""
-    tree = ast.parse((ROOT / "launch" / "demo.launch.py").read_text())
-    tables = {"world_camera": RobotParameters, "loc3r_node": Parameters}
-    nodes = [
-        {keyword.arg: keyword.value for keyword in call.keywords}
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Node"
-    ]
-    ours = [node for node in nodes if node["package"].value == "loc3r_ros"]
-    assert {node["executable"].value for node in ours} == set(tables)
-    for node in ours:
-        name = node["executable"].value
-        assert find_executable(name).exists()
-        given = {key.value for key in node["parameters"].elts[0].keys}
-        assert given <= set(parameter_table.entries(tables[name]))
