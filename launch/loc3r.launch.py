@@ -15,6 +15,7 @@ from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import Node, PushRosNamespace
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackagePrefix, FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
@@ -24,6 +25,7 @@ COMMAND = PathJoinSubstitution([FindPackagePrefix("loc3r_ros"), "lib", "loc3r_ro
 # Without it Fast DDS drops large images. One name alone: a second one makes it read the file twice, and complain.
 PROFILE = f"{'FASTRTPS' if os.environ.get('ROS_DISTRO') == 'humble' else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
 LARGE_IMAGES = PathJoinSubstitution([SHARE, "config", "fastdds_large_images.xml"])
+TF = [("/tf", "tf"), ("/tf_static", "tf_static")]
 HAS_BAG = IfCondition(PythonExpression(["'", LaunchConfiguration("bag"), "' != ''"]))
 
 ARGUMENTS = [
@@ -42,6 +44,8 @@ ARGUMENTS = [
     DeclareLaunchArgument("engines", default_value="", description="Folder of engines, over that of params_file"),
     DeclareLaunchArgument("bag", default_value="", description="Recorded bag to play; brings its own /clock"),
     DeclareLaunchArgument("rviz", default_value="false", description="Start RViz"),
+    DeclareLaunchArgument("viewer", default_value="false", description="Serve the page"),
+    DeclareLaunchArgument("viewer_port", default_value="8080", description="TCP port of the page"),
     DeclareLaunchArgument("viewer", default_value="false", description="Serve the page in a browser, on port 8080"),
 ]
 
@@ -66,13 +70,28 @@ def start_node(context: LaunchContext) -> list[Node]:
         parameters=[LaunchConfiguration("params_file"), overrides],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         remappings=[
-            ("/tf", "tf"),
-            ("/tf_static", "tf_static"),
+            *TF,
             ("image", LaunchConfiguration("image_topic")),
             ("camera_info", LaunchConfiguration("camera_info_topic")),
         ],
     )
     return [node]
+
+
+def make_viewer() -> Node:
+    """Return the server of the page."""
+    port = ParameterValue(LaunchConfiguration("viewer_port"), value_type=int)
+    sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
+    return Node(
+        package="loc3r_ros",
+        executable="loc3r_viewer",
+        name="loc3r_viewer",
+        output="screen",
+        parameters=[{"port": port, "use_sim_time": sim_time}],
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        remappings=TF,
+        condition=IfCondition(LaunchConfiguration("viewer")),
+    )
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -20,13 +20,13 @@ from loc3r_ros.ros import parameter_table
 from loc3r_ros.ros.parameters import Parameters
 from loc3r_ros.ros.processes import find_executable
 from loc3r_ros.ros.robot_parameters import RobotParameters
+from loc3r_ros.ros.viewer_parameters import ViewerParameters
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "launch.md"
 FILES = sorted(path.name for path in (ROOT / "launch").glob("*.launch.py"))
 NAV2 = {"namespace", "use_sim_time", "params_file", "autostart", "log_level", "use_respawn"}
-OWN = {"image_topic", "camera_info_topic", "engines", "bag", "rviz"}
-TABLES = {"loc3r_node": Parameters, "world_camera": RobotParameters}
+OWN = {"image_topic", "camera_info_topic", "engines", "bag", "rviz", "viewer"}
 OF_ROS = {"use_sim_time"}
 TF = {("/tf", "tf"), ("/tf_static", "tf_static")}
 SEEDS = {"/red": 1_100_001, "/blue": 1_100_002}
@@ -64,12 +64,15 @@ def documented(file):
 
 def nodes(file):
     """Return executable -> keyword arguments of each node that a file starts."""
-    options = [options_of(call) for call in calls(file, "Node")]
+    options = [options_of(call) for call in calls(file, "Node") if call.keywords]
     return {node["executable"].value: node for node in options}
 
 
 def remappings(node):
-    return {tuple("".join(constants(item)) for item in pair.elts) for pair in node["remappings"].elts}
+    """Return the pairs of a node that are written as strings, in its list or in the one named TF."""
+    pairs = [part for part in ast.walk(node["remappings"]) if isinstance(part, ast.Tuple)]
+    names = {part.id for part in ast.walk(node["remappings"]) if isinstance(part, ast.Name)}
+    return {tuple("".join(constants(item)) for item in pair.elts) for pair in pairs} | (TF if "TF" in names else set())
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -93,6 +96,12 @@ def test_every_argument_is_used_and_every_used_one_exists(file):
     assert used <= set().union(*(declared(other) for other in FILES))
 
 
+def test_tf_means_what_the_test_takes_it_for():
+    tree = ast.parse((ROOT / "launch" / "loc3r.launch.py").read_text())
+    values = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    assert set(ast.literal_eval(values["TF"])) == TF
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_the_nodes_are_the_installed_ones_and_tf_has_their_namespace(file):
     assert nodes(file)
@@ -105,8 +114,9 @@ def test_the_nodes_are_the_installed_ones_and_tf_has_their_namespace(file):
 
 def test_the_parameters_are_those_of_the_nodes():
     given = constants_of_dictionaries("loc3r.launch.py")
-    assert given == {"use_sim_time", "autostart", "engines"}
-    assert given <= set(parameter_table.entries(Parameters)) | OF_ROS
+    assert given == {"use_sim_time", "autostart", "engines", "port"}
+    known = {*parameter_table.entries(Parameters), *parameter_table.entries(ViewerParameters)}
+    assert given <= known | OF_ROS
     robot = nodes("demo.launch.py")["world_camera"]["parameters"]
     assert {key.value for key in robot.elts[0].keys} <= set(parameter_table.entries(RobotParameters))
 
