@@ -71,7 +71,7 @@ class DataConfig:
         validation_first: first validation seed.
         validation_scenes: scenes that curves are measured on.
         workers: processes that render; 0 renders in the training process.
-        cache: root folder of frozen features (joint stage); empty renders every scene each time.
+        cache: root folder of walks (pose stage) and frozen features (joint stage); empty makes them anew each time.
     """
 
     first: int = 0
@@ -89,6 +89,24 @@ class DataConfig:
         """Return the validation seeds."""
         SeedStream(Split.VALIDATION, self.validation_first, self.validation_scenes)
         return range(self.validation_first, self.validation_first + self.validation_scenes)
+
+
+@dataclass(frozen=True)
+class PoseConfig:
+    """The pose stage.
+
+    Attributes:
+        walk_frames: pictures of a walk, from which clips are cut; `data.cache` keeps walks.
+        stride: point maps are learned at every stride-th pixel; the patch is a multiple of it.
+        weight: of the pose in CUT3R's objective.
+    """
+
+    walk_frames: int = 32
+    stride: int = 4
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(min(self.walk_frames, self.stride) >= 1, "pose.walk_frames and pose.stride must be at least 1.")
 
 
 @dataclass(frozen=True)
@@ -127,6 +145,7 @@ class TrainConfig:
         phases: one after the other.
         optimiser: its numbers; one cosine goes over all phases.
         data: the scenes.
+        pose: the pose stage's own.
         joint: the joint stage's own.
         precision: "auto" is bf16 where there is a GPU that has it, else fp32.
         micro_batch: scenes that a device takes at once; 0 takes its share of the batch whole.
@@ -140,6 +159,7 @@ class TrainConfig:
     phases: tuple[Phase, ...] = (Phase(),)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    pose: PoseConfig = field(default_factory=PoseConfig)
     joint: JointConfig = field(default_factory=JointConfig)
     precision: Precision = "auto"
     micro_batch: int = 0

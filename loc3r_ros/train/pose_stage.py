@@ -8,52 +8,71 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from loc3r_ros.data.seeds import with_room
-from loc3r_ros.data.videos import Video, make_video
+from loc3r_ros.data.clips import Clip, ClipCutter
 from loc3r_ros.model.checkpoint import save_pose_prior
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R
-from loc3r_ros.model.cut3r.losses import Targets, cut3r_loss, make_targets
+from loc3r_ros.model.cut3r.heads import sampled
+from loc3r_ros.model.cut3r.losses import Losses, Targets, cut3r_loss, make_targets
+from loc3r_ros.train.config import PoseConfig, TrainConfig
 from loc3r_ros.train.plan import Task
 from loc3r_ros.train.stage import Stage, scaled_pixels
+from loc3r_ros.world.draw import Draw
 
 
 class PosedVideos(NamedTuple):
-    """(B, T, 3, H, W) pictures in [-1, 1] and their truth."""
+    """(B, T, 3, H, W) pictures in [-1, 1] and their truth at every stride-th pixel."""
 
     images: Tensor
     truth: Targets
 
 
 @dataclass(frozen=True)
-class VideoLoader:
-    """Renders walks at a size."""
+class ClipLoader:
+    """Makes the clips of a run.
 
-    size: int
+    Attributes:
+        cutter: makes walks and cuts clips from them.
+        seed: of the run.
+    """
 
-    def __call__(self, task: Task) -> Video:
-        """Render one walk."""
-        return with_room(task.seed, lambda seed: make_video(seed, task.frames, self.size))
+    cutter: ClipCutter
+    seed: int
+
+    def __call__(self, task: Task) -> Clip:
+        """Return the clip of a task."""
+        return self.cutter.clip(task.seed, task.frames, Draw(self.seed, f"clip at {task.position}"))
 
 
 class PosePriorTrainer(nn.Module):
     """A pose prior with CUT3R's objective."""
 
-    def __init__(self, network: Cut3R) -> None:
+    def __init__(self, network: Cut3R, config: PoseConfig) -> None:
         super().__init__()
         self.network = network
+        self.config = config
 
     def forward(self, batch: PosedVideos) -> dict[str, Tensor]:
-        """Return the loss and its parts, and the mean errors of the poses."""
-        predictions = self.network(batch.images)
+        """Return the loss and its parts, and the mean errors of the poses and of the points, metres."""
+        predictions = self.network(batch.images, stride=self.config.stride)
         losses = cut3r_loss(predictions, batch.truth)
         pose = torch.stack([prediction.pose for prediction in predictions], dim=1).detach()
         moved, turned = pose_errors(pose, batch.truth.pose)
-        return {"loss": losses.total(), **losses._asdict(), "translation_m": moved, "rotation_deg": turned}
+        return {
+            "loss": self.weighted(losses),
+            **losses._asdict(),
+            "translation_m": moved,
+            "rotation_deg": turned,
+        }
+
+    def weighted(self, losses: Losses) -> Tensor:
+        """Return the objective: CUT3R's, with a weight of its own for the pose."""
+        return losses._replace(pose=self.config.weight * losses.pose).total()
 
 
 def pose_errors(pose: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,21 +86,24 @@ def pose_errors(pose: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 class PoseStage(Stage):
     """Trains the pose prior of a model."""
 
-    def __init__(self, network: Cut3R, config: Loc3RConfig) -> None:
-        self.config = config
-        self.module = PosePriorTrainer(network)
-        self.loader = VideoLoader(config.vision.image_size)
+    def __init__(self, network: Cut3R, model: Loc3RConfig, config: TrainConfig) -> None:
+        self.size = model.pose_prior.image_size
+        self.stride = config.pose.stride
+        self.module = PosePriorTrainer(network, config.pose)
+        cutter = ClipCutter.open(model.vision.image_size, config.pose.walk_frames, config.data.cache)
+        self.loader = ClipLoader(cutter, config.seed)
 
-    def collate(self, items: Sequence[Video], tasks: Sequence[Task], state: None, device: torch.device) -> PosedVideos:
+    def collate(self, items: Sequence[Clip], tasks: Sequence[Task], state: None, device: torch.device) -> PosedVideos:
         """Join walks of the same length, at the pose prior's size, and make their truth."""
         rgb, depth, pose, matrix = (
-            torch.stack([torch.as_tensor(part) for part in parts]).to(device)
+            torch.from_numpy(np.stack(parts)).to(device)
             for parts in zip(
-                *((one.rgb, one.frames.depth, one.world_t_camera, one.camera_matrix) for one in items), strict=True
+                *((one.rgb, one.depth, one.world_t_camera, one.camera_matrix) for one in items), strict=True
             )
         )
-        images, depth, matrix = resized(scaled_pixels(rgb), depth, matrix.float(), self.config.pose_prior.image_size)
-        return PosedVideos(images, make_targets(images, depth, matrix, pose.float()))
+        images, depth, matrix = resized(scaled_pixels(rgb), depth.float(), matrix.float(), self.size)
+        truth = make_targets(*thinned(images, depth, matrix, self.stride), pose.float())
+        return PosedVideos(images, truth)
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         """Write the pose prior."""
@@ -110,3 +132,12 @@ def resized(images: Tensor, depth: Tensor, matrix: Tensor, size: tuple[int, int]
     matrix = matrix * scale[:, None]
     matrix[:, :, 2] += half * (scale - 1)
     return images, depth, matrix
+
+
+def thinned(images: Tensor, depth: Tensor, matrix: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the pixels of pictures, depths and pinhole matrices that point maps of a stride answer for."""
+    offset = torch.tensor([stride // 2, stride // 2, 0.0], device=matrix.device)
+    scale = torch.tensor([stride, stride, 1.0], device=matrix.device)
+    matrix = matrix / scale[:, None]
+    matrix[:, :, 2] -= offset / scale
+    return sampled(images, stride), sampled(depth, stride), matrix

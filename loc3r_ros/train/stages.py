@@ -68,7 +68,7 @@ def make_stage(name: str, config: TrainConfig, folder: Path) -> Stage:
         return VisionStage(Loc3R(model_config) if config.from_scratch else load_model(folder, dtype=torch.float32))
     if name == "pose":
         network = Cut3R(model_config.pose_prior) if config.from_scratch else load_pose_prior(folder)
-        return PoseStage(network, model_config)
+        return PoseStage(network, model_config, config)
     if name == "joint":
         return JointStage(joint_source(config, folder), config)
     raise ConfigError(f"There is no training stage {name!r}: choose tokenizer, vision, pose or joint.")

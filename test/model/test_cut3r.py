@@ -163,6 +163,15 @@ def test_an_image_that_is_not_made_of_patches_is_refused():
             network.step(torch.zeros(1, 3, height, width), network.initial_state())
 
 
+@pytest.mark.parametrize("dense_head", ["linear", "dpt"])
+@torch.inference_mode()
+def test_point_maps_of_a_stride_are_some_of_all(dense_head):
+    network, images = build(dense_head=dense_head), frames(2).transpose(0, 1)
+    for whole, some in zip(network(images), network(images, stride=4), strict=True):
+        for all_pixels, few in zip(whole.point_maps, some.point_maps, strict=True):
+            torch.testing.assert_close(few, all_pixels[:, 2::4, 2::4], rtol=1e-4, atol=1e-5)
+
+
 def test_point_maps_need_a_head():
     network = build(dense_head="none")
     assert network(frames(1), dense=False)[0].point_maps is None

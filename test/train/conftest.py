@@ -9,7 +9,7 @@ from loc3r_ros.model.checkpoint import load_model, save_model, save_pose_prior
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R
 from loc3r_ros.model.loc3r import Loc3R
-from loc3r_ros.train.config import DataConfig, JointConfig, OptimiserConfig, Phase, TrainConfig
+from loc3r_ros.train.config import DataConfig, JointConfig, OptimiserConfig, Phase, PoseConfig, TrainConfig
 from loc3r_ros.train.stages import make_tokenizer
 
 
@@ -43,6 +43,7 @@ def recipe():
             phases=(Phase(steps, batch, frames),),
             optimiser=OptimiserConfig(rate=3e-3, warmup=2),
             data=DataConfig(scenes=100, validation_scenes=1, workers=0),
+            pose=PoseConfig(walk_frames=6),
             joint=JointConfig(walk_frames=8, suffixes=4),
             validate_every=1000,
             save_every=1000,

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from loc3r_ros.model.config import preset
 from loc3r_ros.model.cut3r import Cut3R
 from loc3r_ros.model.losses import LossWeights
-from loc3r_ros.train.config import DataConfig, JointConfig, OptimiserConfig, Phase
+from loc3r_ros.train.config import DataConfig, JointConfig, OptimiserConfig, Phase, PoseConfig
 from loc3r_ros.train.log import read_log
 from loc3r_ros.train.loop import train
 from loc3r_ros.train.plan import Task
@@ -55,12 +55,12 @@ def test_the_vision_tower_learns_what_and_where(recipe, tiny_model, tmp_path):
     assert final["depth"] < 0.75 * (log_depth - log_depth.median()).abs().mean()
 
 
-def test_the_pose_prior_can_tell_how_cameras_moved():
+def test_the_pose_prior_can_tell_how_cameras_moved(recipe):
     torch.manual_seed(0)
     tiny = preset("tiny")
     sizes = {"encoder_dim": 64, "decoder_dim": 64, "patch_size": 8, "decoder_heads": 2, "state_heads": 2}
     config = replace(tiny, pose_prior=replace(tiny.pose_prior, **sizes))
-    stage = PoseStage(Cut3R(config.pose_prior), config)
+    stage = PoseStage(Cut3R(config.pose_prior), config, recipe(pose=PoseConfig(walk_frames=4)))
     batch, final = memorise(stage, [Task(seed, 2, 0) for seed in range(5)], 100, 2e-3)
     pose = batch.truth.pose[:, 1:]
     constant = torch.cat((pose[..., :3].mean(0), F.normalize(pose[..., 3:].mean(0), dim=-1)), dim=-1)

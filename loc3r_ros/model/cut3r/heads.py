@@ -101,6 +101,11 @@ def decode_rgb(raw: Tensor) -> Tensor:
     return 2 * (widen(raw.movedim(1, -1)).sigmoid() * (1 - 2e-6) + 1e-6 - 0.5)
 
 
+def sampled(maps: Tensor, stride: int) -> Tensor:
+    """Return every stride-th pixel of (..., H, W) maps, from pixel stride // 2 on."""
+    return maps[..., stride // 2 :: stride, stride // 2 :: stride]
+
+
 class PoseHead(nn.Module):
     """Camera token -> camera pose."""
 
@@ -136,7 +141,9 @@ class DenseHeads(Heads):
             tokens = block(tokens, camera_token, table)
         return tokens
 
-    def point_maps(self, hooks: list[Tensor], camera_token: Tensor, table: Rope, rows: int) -> PointMaps:
+    def point_maps(
+        self, hooks: list[Tensor], camera_token: Tensor, table: Rope, rows: int, stride: int = 1
+    ) -> PointMaps:
         """Predict point maps.
 
         Args:
@@ -144,6 +151,7 @@ class DenseHeads(Heads):
             camera_token: (B, 1, dim).
             table: rotary embedding of the patches.
             rows: rows of patches; row by row they give the N tokens.
+            stride: predict every stride-th pixel only, from pixel stride // 2 on; it divides the patch.
         """
         raise NotImplementedError
 
@@ -159,19 +167,23 @@ class LinearHeads(DenseHeads):
         self.rgb_proj = Mlp(config.decoder_dim, RGB_CHANNELS * pixels)
         self.cross_proj = Mlp(config.decoder_dim, POINT_CHANNELS * pixels)
 
-    def point_maps(self, hooks: list[Tensor], camera_token: Tensor, table: Rope, rows: int) -> PointMaps:
+    def point_maps(
+        self, hooks: list[Tensor], camera_token: Tensor, table: Rope, rows: int, stride: int = 1
+    ) -> PointMaps:
         """Predict point maps (see `DenseHeads`); points in the camera's own view lie in front of it."""
         tokens = hooks[-1]
         transformed = self.transform(tokens, camera_token, table)
         return PointMaps(
-            *decode_points(self._pixels(self.proj(tokens), rows), in_front=True),
-            *decode_points(self._pixels(self.cross_proj(transformed), rows)),
-            decode_rgb(self._pixels(self.rgb_proj(tokens), rows)),
+            *decode_points(self._pixels(self.proj, tokens, rows, stride), in_front=True),
+            *decode_points(self._pixels(self.cross_proj, transformed, rows, stride)),
+            decode_rgb(self._pixels(self.rgb_proj, tokens, rows, stride)),
         )
 
-    def _pixels(self, values: Tensor, rows: int) -> Tensor:
-        """(B, N, channels * pixels) -> (B, channels, H, W)."""
-        return F.pixel_shuffle(values.transpose(1, 2).unflatten(2, (rows, -1)), self.patch_size)
+    def _pixels(self, head: Mlp, tokens: Tensor, rows: int, stride: int) -> Tensor:
+        """(B, N, dim) -> (B, channels, H / stride, W / stride); only what is asked for is computed."""
+        kept = sampled(torch.arange(head.fc2.out_features).view(-1, self.patch_size, self.patch_size), stride)
+        values = F.linear(F.gelu(head.fc1(tokens)), head.fc2.weight[kept.flatten()], head.fc2.bias[kept.flatten()])
+        return F.pixel_shuffle(values.transpose(1, 2).unflatten(2, (rows, -1)), kept.shape[-1])
 
 
 class DptHeads(DenseHeads):
@@ -184,14 +196,16 @@ class DptHeads(DenseHeads):
         self.dpt_cross = DptAdapter(dims, POINT_CHANNELS)
         self.dpt_rgb = DptAdapter(dims, RGB_CHANNELS)
 
-    def point_maps(self, hooks: list[Tensor], camera_token: Tensor, table: Rope, rows: int) -> PointMaps:
+    def point_maps(
+        self, hooks: list[Tensor], camera_token: Tensor, table: Rope, rows: int, stride: int = 1
+    ) -> PointMaps:
         """Predict point maps (see `DenseHeads`)."""
         maps = [hook.transpose(1, 2).unflatten(2, (rows, -1)) for hook in hooks]
         transformed = self.transform(hooks[-1], camera_token, table).transpose(1, 2).unflatten(2, (rows, -1))
         return PointMaps(
-            *decode_points(self.dpt_self(maps)),
-            *decode_points(self.dpt_cross([*maps[:-1], transformed])),
-            decode_rgb(self.dpt_rgb(maps)),
+            *decode_points(sampled(self.dpt_self(maps), stride)),
+            *decode_points(sampled(self.dpt_cross([*maps[:-1], transformed]), stride)),
+            decode_rgb(sampled(self.dpt_rgb(maps), stride)),
         )
 
 

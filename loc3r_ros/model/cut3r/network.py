@@ -123,12 +123,13 @@ class Cut3R(nn.Module):
         prediction, state = self.predict(self.encode(image, tables), tables, state)
         return Observation(prediction.camera_token, pose_matrix(prediction.pose)), state
 
-    def forward(self, images: Tensor, dense: bool = True) -> list[FramePrediction]:
+    def forward(self, images: Tensor, dense: bool = True, stride: int = 1) -> list[FramePrediction]:
         """Predict whole sequences from their first frame on; all their frames go through the encoder at once.
 
         Args:
             images: (B, T, 3, H, W) RGB in [-1, 1].
             dense: predict point maps too, as training needs.
+            stride: of the pixels for which they are predicted.
 
         Returns:
             One prediction for each of the T frames.
@@ -138,7 +139,7 @@ class Cut3R(nn.Module):
         state = self.initial_state(len(images))
         predictions = []
         for t in range(images.shape[1]):
-            prediction, state = self.predict(features[:, t], tables, state, dense=dense)
+            prediction, state = self.predict(features[:, t], tables, state, dense=dense, stride=stride)
             predictions.append(prediction)
         return predictions
 
@@ -150,7 +151,13 @@ class Cut3R(nn.Module):
         return self.enc_norm(x)
 
     def predict(
-        self, features: Tensor, tables: RopeTables, state: Cut3RState, dense: bool = False, update: bool = True
+        self,
+        features: Tensor,
+        tables: RopeTables,
+        state: Cut3RState,
+        dense: bool = False,
+        update: bool = True,
+        stride: int = 1,
     ) -> tuple[FramePrediction, Cut3RState]:
         """Predict a frame from its features.
 
@@ -160,11 +167,12 @@ class Cut3R(nn.Module):
             state: before this frame.
             dense: predict point maps too.
             update: False localizes without learning: the state stays as it was, and what only it needs is left out.
+            stride: of the pixels of the point maps.
         """
         key = self.pose_retriever.key(features)
         pose_token = self.first_or_inquired(state, key)
         decoded = self.decode(pose_token, features, state.tokens, tables, dense=dense, update=update)
-        point_maps = self._point_maps(decoded, tables) if dense else None
+        point_maps = self._point_maps(decoded, tables, stride) if dense else None
         pose = self.downstream_head.pose_head(decoded.camera_token)[:, 0]
         prediction = FramePrediction(decoded.camera_token[:, 0], pose, point_maps)
         return prediction, self.learn(state, key, decoded) if update else state
@@ -232,11 +240,11 @@ class Cut3R(nn.Module):
                 self._tables[rows, columns, device] = make_tables(self.config, rows, columns, device)
         return self._tables[rows, columns, device]
 
-    def _point_maps(self, decoded: Decoded, tables: RopeTables) -> PointMaps:
+    def _point_maps(self, decoded: Decoded, tables: RopeTables, stride: int) -> PointMaps:
         if not isinstance(self.downstream_head, DenseHeads):
             raise ConfigError('CUT3R: this network has no point-map head; build it with dense_head "linear" or "dpt".')
         return self.downstream_head.point_maps(
-            decoded.hooks, decoded.camera_token, tables.image.tokens(1, None), tables.rows
+            decoded.hooks, decoded.camera_token, tables.image.tokens(1, None), tables.rows, stride
         )
 
 
