@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import Qwen2ForCausalLM
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
 from loc3r_ros.benchmarks import Measurement
 from loc3r_ros.benchmarks._timing import interleaved
@@ -191,26 +192,29 @@ def answer_anew(engines: EngineSet, film: Film, count: int, prompt: PromptIds) -
 
 
 def plain_transformers(source: Source) -> Qwen2ForCausalLM:
-    """Return transformers' own model with the same weights."""
+    """Return transformers' own model; it shares the weights."""
     language = source.model.language
     config = qwen2_config(language.config)
     config.tie_word_embeddings = language.lm_head is None
     config.rope_parameters = {"rope_type": "default", "rope_theta": language.config.rope_theta}
-    model = Qwen2ForCausalLM(config)
+    with torch.device("meta"):
+        model = Qwen2ForCausalLM(config)
     weights = {name if name.startswith("lm_head") else f"model.{name}": t for name, t in language.state_dict().items()}
     weights.setdefault("lm_head.weight", language.embed_tokens.weight)
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, assign=True)
+    model.model.rotary_emb = Qwen2RotaryEmbedding(config).to(language.embed_tokens.weight.device)
     return model.eval()
 
 
 @torch.inference_mode()
 def first_token(source: Source, plain: Qwen2ForCausalLM, film: Film, count: int, ids: Array) -> int:
     """Answer with plain transformers: vision on all frames in one batch, then `generate` on the whole prompt."""
-    pictures = np.stack([film.picture(number) for number in range(count)])
-    pixels = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255.0 - 0.5) / 0.5
-    camera = torch.zeros(1, count, source.model.config.pose_prior.camera_dim)
     embed = source.model.language.embed_tokens
-    text = [embed(torch.as_tensor(part))[None] for part in (source.head_ids, ids)]
+    device = embed.weight.device
+    pictures = np.stack([film.picture(number) for number in range(count)])
+    pixels = (torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 255.0 - 0.5) / 0.5
+    camera = torch.zeros(1, count, source.model.config.pose_prior.camera_dim, device=device)
+    text = [embed(torch.as_tensor(part, device=device))[None] for part in (source.head_ids, ids)]
     embeddings = torch.cat([text[0], source.model.video_tokens(pixels[None], camera), text[1]], dim=1)
     tokens = plain.generate(inputs_embeds=embeddings, max_new_tokens=1, do_sample=False)  # type: ignore[misc]
     return int(tokens[0, -1])

@@ -1,6 +1,10 @@
-"""The 7B on a CUDA GPU in bfloat16, random weights, eager PyTorch: frames, a question on 32 keyframes, decoding.
+"""The 7B on a CUDA GPU in bfloat16, random weights, torch: frames, a question on 32 cached keyframes, decoding.
 
-Needs a GPU with 24 GB. The `roofline` benchmark says what the hardware's limits would allow.
+The question is also answered with everything anew (pose prior, vision and the whole prompt, as the paper's code does)
+and by transformers' `generate`, in the same run. Decoding runs eagerly and as a CUDA graph, and is compared with the
+measured copy bandwidth. Needs a GPU with 40 GB. The `roofline` benchmark says what the hardware's limits would allow.
+
+Options: `size`, `device`, `keyframes`.
 """
 
 from __future__ import annotations
@@ -13,10 +17,19 @@ from typing import Any
 import torch
 
 from loc3r_ros.benchmarks import Measurement
+from loc3r_ros.benchmarks._captured import captured
 from loc3r_ros.benchmarks._timing import interleaved
-from loc3r_ros.benchmarks.model import DECODED, QUESTION, SITUATION, Film, answer_anew, appending
-from loc3r_ros.benchmarks.roofline import weight_bytes
-from loc3r_ros.engines import EngineSet
+from loc3r_ros.benchmarks.model import (
+    DECODED,
+    QUESTION,
+    SITUATION,
+    Film,
+    answer_anew,
+    appending,
+    first_token,
+    plain_transformers,
+)
+from loc3r_ros.benchmarks.roofline import cache_bytes_per_token, weight_bytes
 from loc3r_ros.export.reference import reference_engines
 from loc3r_ros.export.source import Source, random_source
 from loc3r_ros.localizer.question import Question
@@ -24,7 +37,11 @@ from loc3r_ros.model.config import Loc3RConfig, preset
 from loc3r_ros.prompt.template import PromptTemplate
 
 KEYFRAMES = 32
-ROUNDS = 5
+ROUNDS = 7
+LEAST_RATIO = 10.0
+LEAST_SHARE = 70.0
+CACHED, ANEW, PLAIN = "question, cached", "the same, everything anew", "the same, plain transformers without pose prior"
+DECODE, DECODE_CAPTURED = "decode of a token, eager", "decode of a token, CUDA graph"
 
 
 def measure(size: str = "7b", device: str = "cuda", keyframes: int = KEYFRAMES) -> list[Measurement]:
@@ -32,8 +49,14 @@ def measure(size: str = "7b", device: str = "cuda", keyframes: int = KEYFRAMES) 
     if device == "cuda" and not torch.cuda.is_available():
         return [Measurement("not measured", math.nan, "", "no CUDA GPU here; run `loc3r bench model_7b` where one is")]
     source = random_on(preset(size), device)
-    engines = reference_engines(source, "bf16", device)
-    return [copy_bandwidth(device), *engine_rows(engines, source, keyframes), memory_row(device)]
+    bandwidth = copy_bandwidth(device)
+    wall = stage_seconds(source, device, keyframes)
+    return [
+        bandwidth,
+        *stage_rows(wall, keyframes),
+        *target_rows(source, wall, keyframes, bandwidth),
+        memory_row(device),
+    ]
 
 
 def random_on(config: Loc3RConfig, device: str) -> Source:
@@ -47,30 +70,52 @@ def random_on(config: Loc3RConfig, device: str) -> Source:
         torch.set_default_dtype(dtype)
 
 
-def engine_rows(engines: EngineSet, source: Source, keyframes: int) -> list[Measurement]:
-    """Measure the stages; every run ends with a copy to the host, so that wall times are whole."""
+def stage_seconds(source: Source, device: str, keyframes: int) -> dict[str, float]:
+    """Return the wall time of every stage; every run ends with a copy to the host, so that the times are whole."""
+    engines = reference_engines(source, "bf16", device)
     film = Film(engines, keyframes + 1)
     sequence = film.sequence(keyframes)
     snapshot, prompt = sequence.snapshot, PromptTemplate(source.tokenizer).ask(QUESTION, SITUATION)
-    question = Question(engines, snapshot, prompt, DECODED + 1)
+    plain, ids = plain_transformers(source), prompt.ids
+    fixed = captured(reference_engines(source, "bf16", device, fixed_frames=keyframes + 1), device)
+    again = Film(fixed, keyframes + 1)
+    same = again.sequence(keyframes)
     stages: dict[str, Callable[[], Any]] = {
         "pose prior of a frame": partial(sequence.look, film.frames[-1].prior_picture),
         "vision of a frame": partial(engines.vision.run, {"image": film.picture(keyframes)}),
-        "append of a frame": appending(engines, film, sequence, keyframes),
-        "question, cached": partial(Question, engines, snapshot, prompt, 1),
-        "the same, everything anew": partial(answer_anew, engines, film, keyframes, prompt),
-        "decode of a token": partial(question.push, 7),
+        "append of a frame, eager": appending(engines, film, sequence, keyframes),
+        "append of a frame, CUDA graph": appending(fixed, again, same, keyframes),
+        CACHED: partial(Question, engines, snapshot, prompt, 1),
+        ANEW: partial(answer_anew, engines, film, keyframes, prompt),
+        PLAIN: partial(first_token, source, plain, film, keyframes, ids),
+        DECODE: partial(Question(engines, snapshot, prompt, DECODED + 1).push, 7),
+        DECODE_CAPTURED: partial(Question(fixed, same.snapshot, prompt, DECODED + 1).push, 7),
     }
-    times = interleaved(stages, ROUNDS)
-    note = f"bf16, {keyframes} keyframes, {len(prompt.ids)} tokens of text, eager torch"
-    wall = {name: seconds for name, (_, seconds) in times.items()}
-    ratio = wall["the same, everything anew"] / wall["question, cached"]
-    read = weight_bytes(source.model.config.language, "fp16") / wall["decode of a token"] / 1e9
-    return [
-        *(Measurement(name, 1e3 * seconds, "ms", note) for name, seconds in wall.items()),
-        Measurement("anew / cached", ratio, "x", note),
-        Measurement("weights read while decoding", read, "GB/s", note),
+    return {name: seconds for name, (_, seconds) in interleaved(stages, ROUNDS).items()}
+
+
+def stage_rows(wall: dict[str, float], keyframes: int) -> list[Measurement]:
+    """Return the stages as measurements."""
+    return [Measurement(name, 1e3 * seconds, "ms", f"bf16, {keyframes} keyframes") for name, seconds in wall.items()]
+
+
+def target_rows(source: Source, wall: dict[str, float], keyframes: int, bandwidth: Measurement) -> list[Measurement]:
+    """Return the ratios that are aimed at.
+
+    Decoding reads every weight of the blocks and the output head, and the whole cache, once for each token.
+    """
+    config, note = source.model.config, f"{keyframes} keyframes; to the first token"
+    past = len(source.head_ids) + keyframes * config.layout.tokens_per_frame
+    read = weight_bytes(config.language, "fp16") + past * cache_bytes_per_token(config.language)
+    rows = [
+        Measurement(f"{title} / cached", wall[name] / wall[CACHED], "x", note + aim)
+        for title, name, aim in (("anew", ANEW, f"; aim {LEAST_RATIO:g}"), ("transformers", PLAIN, ""))
     ]
+    for name in (DECODE, DECODE_CAPTURED):
+        rate = read / wall[name] / 1e9
+        aim = f"{rate:.4g} GB/s of weights and cache" + (f"; aim {LEAST_SHARE:g}" if name == DECODE_CAPTURED else "")
+        rows.append(Measurement(f"{name}: share of the copy bandwidth", 100 * rate / bandwidth.value, "%", aim))
+    return rows
 
 
 def copy_bandwidth(device: str) -> Measurement:

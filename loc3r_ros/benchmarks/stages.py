@@ -5,8 +5,8 @@ its bytes at the measured copy bandwidth where that is longer; its share is floo
 graphs with the same fp32 weights in the same run. CPU time is user and system time over all threads. On a busy machine
 torch's threads wait for one another at full speed, and its CPU time says nothing: then compare with one thread.
 
-Options: `model` (nano, mid, 7b with random weights, or the folder of a model), `engines` (folders that are there, of any
-backend, separated by commas, in its place), `threads` of every runtime, `keyframes`, `rounds`.
+Options: `model` (nano, mid, 7b with random weights, or the folder of a model), `engines` (folders that are there, of
+any backend, separated by commas, in its place), `threads` of every runtime, `keyframes`, `rounds`.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class TorchEngine:
 
     def __init__(self, module: Graph, spec: GraphSpec, device: torch.device) -> None:
         self.spec = spec
-        self._module = module
+        self.module = module
         self._device = device
 
     def run(self, inputs: Mapping[str, Value], into: Mapping[str, Buffer] | None = None) -> dict[str, Array]:
@@ -62,13 +62,14 @@ class TorchEngine:
         if missing:
             raise EngineError(f"{self.spec.file} needs the input '{missing[0]}'.")
         with torch.inference_mode():
-            values = self._module(*(self._tensor(name, inputs[name]) for name in self.spec.inputs))
+            values = self.module(*(self.tensor(name, inputs[name]) for name in self.spec.inputs))
             outputs = dict(zip(self.spec.outputs, values, strict=True))
             for name, buffer in (into or {}).items():
                 buffer.write(TorchBuffer(outputs.pop(name)))
             return {name: to_numpy(tensor) for name, tensor in outputs.items()}
 
-    def _tensor(self, name: str, value: Value) -> Tensor:
+    def tensor(self, name: str, value: Value) -> Tensor:
+        """Return an input as the module takes it: a buffer's own tensor, or a copy of an array on the device."""
         if isinstance(value, TorchBuffer):
             return value.tensor
         dtype = getattr(torch, self.spec.inputs[name].dtype)

@@ -9,6 +9,7 @@ import torch
 
 from loc3r_ros.benchmarks import model, model_7b
 from loc3r_ros.benchmarks._timing import interleaved
+from loc3r_ros.benchmarks.roofline import linear_weights
 from loc3r_ros.engines import EngineSet
 from loc3r_ros.export.source import random_source
 from loc3r_ros.localizer.question import Question
@@ -55,7 +56,13 @@ def test_appending_again_leaves_the_sequence(film):
 
 def test_the_benchmark_of_the_7b_runs_at_any_size():
     rows = {row.name: row.value for row in model_7b.measure("tiny", "cpu", keyframes=2)}
-    assert rows["question, cached"] > 0 and rows["append of a frame"] > 0 and rows["anew / cached"] > 0
+    for name in ("append of a frame, eager", "append of a frame, CUDA graph", "anew / cached", "transformers / cached"):
+        assert rows[name] > 0
+    share = rows["decode of a token, CUDA graph: share of the copy bandwidth"]
+    language, bandwidth = preset("tiny").language, rows["copy bandwidth"]
+    read = 2 * (linear_weights(language) + language.vocab_size * language.hidden_size)
+    seconds = rows["decode of a token, CUDA graph"] / 1e3
+    assert share * bandwidth * 1e9 * seconds / 100 > read, "weights of two bytes, and the cache"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and it would be measured")
