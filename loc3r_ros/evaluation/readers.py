@@ -71,9 +71,14 @@ class PerceivedMap:
         return PerceivedMap(self.frames, np.array(moved), self.true, self.known)
 
     def place_of(self, landmark: Landmark) -> Array:
-        """Return the (2,) place where the map has a thing: its true one, moved as the patches are that show it most."""
-        shown = landmark.shown[self.frames] * self.known
-        weight = np.where(shown >= 0.5 * shown.max(), shown, 0.0) if shown.any() else np.ones(shown.shape)
+        """Return the (2,) place where the map has a thing: its true one, moved as the patches are that show it most.
+
+        Patches that lie in one place come first; a small thing may be shown by others alone.
+        """
+        shown = landmark.shown[self.frames]
+        whole = shown * self.known
+        share = next((one for one in (whole, shown) if one.any()), np.ones(shown.shape))
+        weight = np.where(share >= 0.5 * share.max(), share, 0.0)
         moved = (self.points - self.true)[weight > 0]
         return landmark.place + [_median(moved[:, axis], weight[weight > 0]) for axis in (0, 1)]
 

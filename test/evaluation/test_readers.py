@@ -80,6 +80,14 @@ def test_a_thing_is_where_the_patches_are_that_show_it_most():
     np.testing.assert_allclose(place, [1.2, 1.1], atol=1e-6)
 
 
+def test_a_thing_that_only_a_patch_across_an_edge_shows():
+    points, known = TRUE.copy(), KNOWN.copy()
+    points[1, 3] += [0.4, -0.4]
+    known[1, 3] = False
+    place = PerceivedMap(FRAMES, points, TRUE, known).place_of(landmark((1.0, 1.0), 2, 3))
+    np.testing.assert_allclose(place, [1.4, 0.6])
+
+
 def test_a_thing_that_no_patch_shows_moves_as_the_map_does():
     nothing = Landmark(np.zeros(2), np.zeros((6, 8), np.float32))
     perceived = PerceivedMap(FRAMES, TRUE + np.array([0.3, -0.2]), TRUE, KNOWN)
