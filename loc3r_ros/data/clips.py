@@ -19,9 +19,6 @@ from loc3r_ros.world.draw import Draw
 from loc3r_ros.world.generate import GENERATOR_VERSION
 from loc3r_ros.world.sample import camera_matrix
 
-MAX_STEP = 3
-"""Largest step between two pictures of a clip, in pictures of the walk."""
-
 
 @dataclass(frozen=True, eq=False)
 class Clip:
@@ -43,9 +40,16 @@ class Clip:
         return camera_matrix(self.rgb.shape[2], self.rgb.shape[1])
 
 
-def cut(walk: Clip, frames: int, draw: Draw) -> Clip:
-    """Return a piece of a walk: `frames` of its pictures, evenly spread, in the order of the walk or against it."""
-    step = 1 + draw.integer(min(MAX_STEP, (len(walk.rgb) - 1) // (frames - 1)))
+def cut(walk: Clip, frames: int, max_step: int, draw: Draw) -> Clip:
+    """Return a piece of a walk: `frames` of its pictures, evenly spread, in the order of the walk or against it.
+
+    Args:
+        walk: at least as many pictures.
+        frames: of the clip, 2 or more.
+        max_step: largest step between two pictures of the clip, in pictures of the walk.
+        draw: decides.
+    """
+    step = 1 + draw.integer(min(max_step, (len(walk.rgb) - 1) // (frames - 1)))
     start = draw.integer(len(walk.rgb) - step * (frames - 1))
     chosen = start + step * np.arange(frames)
     if draw.chance(0.5):
@@ -71,25 +75,27 @@ class ClipCutter:
     Attributes:
         size: side of the pictures, pixels.
         walk: pictures of a walk.
+        max_step: of the clips (see `cut`).
         folder: where walks of this size and length are kept; None makes them anew each time.
     """
 
     size: int
     walk: int
+    max_step: int
     folder: Path | None = None
 
     @classmethod
-    def open(cls, size: int, walk: int, root: str) -> ClipCutter:
+    def open(cls, size: int, walk: int, max_step: int, root: str) -> ClipCutter:
         """Return a cutter whose walks are kept under a root folder; an empty root keeps none."""
         folder = Path(root) / f"walks-{GENERATOR_VERSION}-{size}-{walk}" if root else None
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
-        return cls(size, walk, folder)
+        return cls(size, walk, max_step, folder)
 
     def clip(self, seed: int, frames: int, draw: Draw) -> Clip:
         """Return a clip of the scene of a seed, or of the next one that leaves room to walk in."""
         kept = self._kept(seed) if self.folder else self._make(seed)
-        clip = cut(Clip(kept["rgb"], kept["depth"], kept["pose"]), frames, draw)
+        clip = cut(Clip(kept["rgb"], kept["depth"], kept["pose"]), frames, self.max_step, draw)
         return mirrored(clip) if draw.chance(0.5) else clip
 
     def _kept(self, seed: int) -> NDArray[np.void]:

@@ -97,16 +97,21 @@ class PoseConfig:
 
     Attributes:
         walk_frames: pictures of a walk, from which clips are cut; `data.cache` keeps walks.
+        max_step: largest step between two pictures of a clip, in pictures of the walk.
         stride: point maps are learned at every stride-th pixel; the patch is a multiple of it.
         weight: of the pose in CUT3R's objective.
     """
 
     walk_frames: int = 32
+    max_step: int = 2
     stride: int = 4
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        require(min(self.walk_frames, self.stride) >= 1, "pose.walk_frames and pose.stride must be at least 1.")
+        require(
+            min(self.walk_frames, self.max_step, self.stride) >= 1,
+            "pose.walk_frames, pose.max_step and pose.stride must be at least 1.",
+        )
 
 
 @dataclass(frozen=True)

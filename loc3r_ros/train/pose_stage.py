@@ -88,9 +88,10 @@ class PoseStage(Stage):
 
     def __init__(self, network: Cut3R, model: Loc3RConfig, config: TrainConfig) -> None:
         self.size = model.pose_prior.image_size
-        self.stride = config.pose.stride
-        self.module = PosePriorTrainer(network, config.pose)
-        cutter = ClipCutter.open(model.vision.image_size, config.pose.walk_frames, config.data.cache)
+        pose = config.pose
+        self.stride = pose.stride
+        self.module = PosePriorTrainer(network, pose)
+        cutter = ClipCutter.open(model.vision.image_size, pose.walk_frames, pose.max_step, config.data.cache)
         self.loader = ClipLoader(cutter, config.seed)
 
     def collate(self, items: Sequence[Clip], tasks: Sequence[Task], state: None, device: torch.device) -> PosedVideos:

@@ -27,7 +27,7 @@ def world_points(clip):
 def test_a_clip_is_a_piece_of_the_walk(walk, frames):
     starts = set()
     for number in range(20):
-        clip = cut(walk, frames, Draw(0, f"clip {number}"))
+        clip = cut(walk, frames, 3, Draw(0, f"clip {number}"))
         found = [int(np.flatnonzero((walk.world_t_camera == pose).all(axis=(1, 2)))[0]) for pose in clip.world_t_camera]
         steps = np.diff(found)
         assert len(clip.rgb) == frames and (steps == steps[0]).all() and 1 <= abs(steps[0]) <= 3
@@ -44,7 +44,7 @@ def test_a_mirror_shows_the_same_points_on_the_other_side(walk):
 
 
 def test_a_kept_walk_gives_the_same_clips(tmp_path):
-    keeping, fresh = ClipCutter.open(32, 6, str(tmp_path)), ClipCutter.open(32, 6, "")
+    keeping, fresh = (ClipCutter.open(32, 6, 2, root) for root in (str(tmp_path), ""))
     for number in (1, 2):
         ours, other = (one.clip(3, 4, Draw(number, "clip")) for one in (keeping, fresh))
         assert (ours.rgb == other.rgb).all() and (ours.depth == other.depth).all()
