@@ -68,7 +68,7 @@ def test_a_described_place_is_answered_in_the_map_and_published(probe, node):
     assert pose.pose.covariance[14] == 9999.0
     assert sum(pose.heading_probabilities) == pytest.approx(1.0)
     assert pose.heading_probabilities[17] == pytest.approx(0.5)
-    assert pose.confidence == 0.75
+    assert pose.confidence == pytest.approx(0.93, abs=0.01)  # to be within 1 m in the map
     same = published.wait(lambda m: m.situation == "I am here.")
     assert same.pose == pose.pose
 
@@ -155,10 +155,10 @@ def test_the_robots_own_place_is_that_of_its_base_and_named_after_a_label_nearby
     position = response.pose.pose.pose.position
     assert (position.x, position.y) == pytest.approx((ANCHOR[0] - 0.2, ANCHOR[1]))
     assert response.answer == "You asked: What is there?"
-    assert response.message == "At x 1.00 m, y 2.00 m in 'map', 75 % sure to be within 1 m."
+    assert response.message == "At x 1.00 m, y 2.00 m in 'map', 100 % sure to be within 1 m."
     assert probe.call(SetLabel, "set_label", label="kitchen door").success
     near = probe.call(WhereAmI, "/where_am_i").message
-    assert near == "At x 1.00 m, y 2.00 m in 'map', 0.0 m from 'kitchen door', 75 % sure to be within 1 m."
+    assert near == "At x 1.00 m, y 2.00 m in 'map', 0.0 m from 'kitchen door', 100 % sure to be within 1 m."
     assert "kitchen" not in probe.call(WhereAmI, "/where_am_i", situation="I am elsewhere.").message
 
 
