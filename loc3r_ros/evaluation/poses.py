@@ -52,7 +52,7 @@ class TrajectoryErrors:
         aligned_metres: RMSE after the best rotation, translation and scale (ATE as in Sturm et al., IROS 2012).
         scale: factor on the estimate that this alignment needs.
         rigid_metres: RMSE after the best rotation and translation alone.
-        still_metres: RMSE of the best constant position, for comparison: an aligned error is never above it.
+        still_metres: RMSE of the best constant position; `aligned_metres` is never above it.
     """
 
     metres: Array

@@ -1,5 +1,7 @@
 import json
+import runpy
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +59,10 @@ def test_numbers_table_and_pictures(folder, tmp_path, capsys):
     assert out.read_text() == first
     assert main([*command, "--questions", "2"]) == 1
     assert "other engines, seeds or options" in capsys.readouterr().err
+
+
+def test_the_command_can_be_imported_by_its_processes():
+    runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "loc3r"), run_name="__mp_main__")
 
 
 @pytest.mark.slow
