@@ -13,7 +13,7 @@ from loc3r_ros.alignment.anchors import Alignment
 from loc3r_ros.alignment.dead_reckoning import OdometryNoise
 from loc3r_ros.alignment.innovation import Innovation
 from loc3r_ros.alignment.similarity import SCALE_SIGMA
-from loc3r_ros.alignment.trajectory import Jump, align, prior_jump
+from loc3r_ros.alignment.trajectory import Jump, align, prior_jump, reach
 from loc3r_ros.interface import FloatArray, Trajectory
 
 KNOWN_ALIGNMENTS = 8
@@ -70,6 +70,7 @@ class Aligner:
         self._innovation.reset()
         self._rest, self._resting_until = FIRST_REST, 0
         self._failed_at: int | None = None
+        self._watched_since = 0
         self.failures, self.last_failure = 0, ""
 
     @property
@@ -93,9 +94,15 @@ class Aligner:
         with self._lock:
             self._forget()
 
-    def adopt(self, *alignments: Alignment) -> None:
-        """Take alignments of known anchors, oldest first, for true, in place of all others."""
+    def adopt(self, *alignments: Alignment, since: int) -> None:
+        """Take alignments of known anchors for true, in place of all others.
+
+        Args:
+            *alignments: oldest first.
+            since: stamp (ns) from which on the camera is watched; what it did before does not matter any more.
+        """
         with self._lock:
+            self._watched_since = since
             self._alignments = {item.anchor_id: item for item in alignments}
             self._trusted, self._fitted, self._link = dict(self._alignments), None, None
             self._failed_at = None
@@ -147,7 +154,7 @@ class Aligner:
             return blind
         fitted = self._fit(trajectory)
         if fitted.reason:
-            return replace(blind, reason=f"The map is not tied to the odometry yet: {fitted.reason}")
+            return replace(blind, reason=f"The map is not tied to the odometry yet: {fitted.reason}", since=None)
         self._link = Link(self._trusted[trajectory.anchor_id], fitted)
         self._trusted = _with({}, fitted)
         return fitted
@@ -170,12 +177,12 @@ class Aligner:
         if known is None:
             known = self._begun(trajectory)
             self._trusted = _with(self._trusted, known)
-        jump = prior_jump(trajectory)
+        jump = prior_jump(trajectory, self._watched_since)
         if jump is None:
             return known
         since = int(trajectory.stamps[jump.after])
         self._guess_after(jump, trajectory, known)
-        return _doubtful(known, jump.text, since, float(jump.reach[0]), float(jump.reach[1]))
+        return _doubtful(known, jump.text, since, jump.metres, jump.radians)
 
     def _begun(self, trajectory: Trajectory) -> Alignment:
         """Place an anchor by that of the one before, by the guess after a failure, or as the map's begin."""
@@ -208,8 +215,12 @@ class Aligner:
 
     def _guess_after(self, jump: Jump, trajectory: Trajectory, known: Alignment) -> None:
         """Say where the next anchor is to lie: under the camera as it was before the jump, give or take its motion."""
-        camera = geometry.world_t_anchor(trajectory.anchor_t_cameras[jump.after - 1])
-        self._guess = _guessed(known, geometry.planar(camera), *jump.reach)
+        before, behind = (int(stamp) for stamp in trajectory.stamps[jump.after - 1 : jump.after + 1])
+        camera, stamp = trajectory.anchor_t_cameras[jump.after - 1], before
+        good = self._innovation.last_good(trajectory.anchor_id)
+        if good is not None and before <= good[1] < behind:
+            camera, stamp = good
+        self._guess = _guessed(known, camera, *reach((behind - stamp) / 1e9))
 
     # --- is the newest frame where it should be? ----------------------------------------------------------------------
 
@@ -219,9 +230,9 @@ class Aligner:
         gap = self._innovation.test(trajectory, alignment)
         if gap is None:
             return alignment
-        if not alignment.has_odometry and self._innovation.good is not None:
-            camera = geometry.planar(geometry.world_t_anchor(self._innovation.good))
-            self._guess = _guessed(alignment, camera, gap.metres, gap.radians)
+        good = self._innovation.last_good(trajectory.anchor_id)
+        if not alignment.has_odometry and good is not None:
+            self._guess = _guessed(alignment, good[0], *reach((gap.since - good[1]) / 1e9))
         return _doubtful(alignment, gap.text, gap.since, gap.metres, gap.radians)
 
     def _remembering(self, trajectory: Trajectory, alignment: Alignment) -> Alignment:
@@ -271,16 +282,16 @@ def _doubtful(alignment: Alignment, reason: str, since: int, metres: float, radi
     return replace(alignment, covariance=alignment.covariance + wider, reason=reason, since=since)
 
 
-def _guessed(known: Alignment, anchor_t_next: FloatArray, metres: float, radians: float) -> Alignment:
+def _guessed(known: Alignment, anchor_t_camera: FloatArray, metres: float, radians: float) -> Alignment:
     """Return where an anchor lies that begins after a jump, under a camera that has moved by some metres and radians.
 
     Args:
         known: the anchor before.
-        anchor_t_next: (3,) the last place of the camera that is believed.
+        anchor_t_camera: (4, 4) the last place of the camera that is believed.
         metres: standard deviation of its motion since then.
         radians: the same of its turn.
     """
-    covariance = known.covariance.copy()
+    covariance, anchor_t_next = known.covariance.copy(), geometry.planar(geometry.world_t_anchor(anchor_t_camera))
     pose, covariance[:3, :3] = known.apply(anchor_t_next, np.diag([metres**2, metres**2, radians**2]))
     covariance[:3, 3] = covariance[3, :3] = 0.0
     reason = (

@@ -42,10 +42,9 @@ class Innovation:
     def __init__(self) -> None:
         self.reset()
 
-    @property
-    def good(self) -> FloatArray | None:
-        """(4, 4) camera in the anchor frame at the last frame that was not off."""
-        return None if self._good is None else self._good[0]
+    def last_good(self, anchor_id: int) -> tuple[FloatArray, int] | None:
+        """Return the (4, 4) camera and the stamp of the last frame that was not off, where that was in this anchor."""
+        return self._good if anchor_id == self._anchor_id else None
 
     def reset(self, anchor_id: int = -1) -> None:
         """Take the next frame, in that anchor, for right."""

@@ -171,27 +171,38 @@ class Jump:
     Attributes:
         text: a sentence on it.
         after: number of the first keyframe behind it.
-        reach: (2,) how far the camera can have moved (m) and turned (rad) meanwhile, as standard deviations.
+        metres: its length.
+        radians: its turn.
     """
 
     text: str
     after: int
-    reach: FloatArray
+    metres: float
+    radians: float
 
 
-def prior_jump(trajectory: Trajectory) -> Jump | None:
-    """Return the last step from keyframe to keyframe with which the pose prior was faster than cameras are."""
+def prior_jump(trajectory: Trajectory, since: int = 0) -> Jump | None:
+    """Return the last step from keyframe to keyframe with which the pose prior was faster than cameras are.
+
+    Args:
+        trajectory: the keyframes.
+        since: keyframes before that stamp (ns) are left out.
+    """
     pairs = pairwise(trajectory.anchor_t_cameras)
-    seconds = np.diff(trajectory.stamps) / 1e9
+    seconds, late = np.diff(trajectory.stamps) / 1e9, trajectory.stamps[:-1] >= since
     motions = [motion(before, after) for before, after in pairs]
-    wrong = [n for n, (step, turn) in enumerate(motions) if is_too_fast(step, turn, seconds[n])]
+    wrong = [n for n, (step, turn) in enumerate(motions) if late[n] and is_too_fast(step, turn, seconds[n])]
     if not wrong:
         return None
     last = wrong[-1]
     (step, turn), lasted = motions[last], float(seconds[last])
     text = f"The pose prior jumped by {step:.1f} m and {math.degrees(turn):.0f} degrees in {lasted:.1f} s."
-    reach = np.array([FASTEST * lasted, min(FASTEST_TURN * lasted, LARGEST_HEADING_SIGMA)])
-    return Jump(text, last + 1, reach)
+    return Jump(text, last + 1, step, turn)
+
+
+def reach(seconds: float) -> tuple[float, float]:
+    """Return how far a camera can have moved and turned (m, rad) in some seconds, as standard deviations."""
+    return FASTEST * seconds, min(FASTEST_TURN * seconds, LARGEST_HEADING_SIGMA)
 
 
 def motion(before: FloatArray, after: FloatArray) -> tuple[float, float]:

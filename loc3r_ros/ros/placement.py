@@ -105,19 +105,25 @@ class Placement:
             self._correction.anchor_into_map(item) if item.has_odometry else item for item in self._aligner.known()
         )
 
-    def restore(self, alignments: Sequence[Alignment]) -> None:
-        """Take anchors of a restored memory for where they were in the map; with odometry, they wait to be tied."""
+    def restore(self, alignments: Sequence[Alignment], now: int) -> None:
+        """Take anchors of a restored memory for where they were in the map; with odometry, they wait to be tied.
+
+        Args:
+            alignments: in the map, oldest first.
+            now: stamp (ns) that parts the memory's past from what is seen from now on.
+        """
         self.reset()
-        self._aligner.adopt(*(replace(item, since=None) for item in alignments))
+        self._aligner.adopt(*(replace(item, since=None) for item in alignments), since=now)
         self._is_told = bool(alignments)
 
-    def pin(self, map_t_body: FloatArray, covariance: FloatArray, seen: FloatArray) -> None:
+    def pin(self, map_t_body: FloatArray, covariance: FloatArray, seen: FloatArray, stamp: int) -> None:
         """Move the newest anchor, without odometry, so that a body is where somebody says.
 
         Args:
             map_t_body: (3,) where it is said to be.
             covariance: (3, 3) of that.
             seen: (3,) where the pose prior had it.
+            stamp: when, ns.
 
         Raises:
             NotReadyError: there is no anchor yet.
@@ -125,17 +131,22 @@ class Placement:
         alignment = self._aligner.latest
         if alignment is None:
             raise NotReadyError("Nothing has been seen yet.")
-        self._aligner.adopt(alignment.pinned(alignment.find(seen)[0], map_t_body, covariance))
+        pinned = alignment.pinned(alignment.find(seen)[0], map_t_body, covariance)
+        self._aligner.adopt(pinned, since=stamp)
         self._is_told, self.described = True, None
 
-    def tell(self) -> None:
-        """Hear that the correction was set by hand; anchors that lay in the map lie in the odometry from now on."""
+    def tell(self, stamp: int) -> None:
+        """Hear that the correction was set by hand; an anchor that lay in the map lies in the odometry from now on.
+
+        Args:
+            stamp: when, ns.
+        """
         self.described = None  # it was told in another map
         self._aligner.trust()
         latest = self._aligner.latest
         if latest is not None and not latest.has_odometry:
             odom_t_map = geometry.invert2(geometry.planar(self._correction.map_t_odom))
-            self._aligner.adopt(latest.moved(odom_t_map, has_odometry=True))
+            self._aligner.adopt(latest.moved(odom_t_map, has_odometry=True), since=stamp)
 
     def _tie(self, link: Link, trajectory: Trajectory) -> None:
         """Let the place of an anchor that both know say where the odometry lies in the map."""

@@ -248,16 +248,17 @@ class Session:
             self._log_error(f"The engines could not be loaded, by a defect:\n{traceback.format_exc()}")
 
     def _restore(self, path: Path) -> None:
-        text = self.localizer().restore(path, self._now())
+        now = self._now()
+        text = self.localizer().restore(path, now)
         self._observer.forget()
         self._robot = self._camera = None
         self.correction.reset()
         self.placement.reset()
         self.labels = {}
         notes = session_notes.from_text(text)
-        self.placement.restore(notes.alignments)
+        self.placement.restore(notes.alignments, now)
         self.labels = dict(notes.labels)
-        self._announce_keyframes(self._now())
+        self._announce_keyframes(now)
 
     def _begin_autosave(self) -> None:
         """Go on with the session of the last run and keep it saved, where the parameters name a file."""
@@ -357,7 +358,7 @@ class Session:
                     parameters.odom_frame, parameters.base_frame, stamp, parameters.odometry_timeout
                 )
                 self.correction.seed(map_t_base, odom_t_base, covariance)
-                self.placement.tell()
+                self.placement.tell(stamp)
                 self._robot = odom_t_base, stamp
             else:
                 stamp = self._pin(map_t_base, covariance)
@@ -372,7 +373,7 @@ class Session:
         if self._camera is None:
             raise NotReadyError("there is no odometry, and no image has told where the camera is")
         frame, _, stamp = self._camera
-        self.placement.pin(geometry.planar(map_t_base), covariance[PLANAR], geometry.planar(self._body()))
+        self.placement.pin(geometry.planar(map_t_base), covariance[PLANAR], geometry.planar(self._body()), stamp)
         is_robot = frame == self._parameters().base_frame
         self._camera = frame, map_t_base if is_robot else map_t_base @ geometry.CAMERA_LINK_T_OPTICAL, stamp
         return stamp
