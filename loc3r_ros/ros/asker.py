@@ -13,42 +13,42 @@ from typing import Protocol
 from loc3r_ros.errors import Loc3RError
 from loc3r_ros.msg import Answer
 from loc3r_ros.ros import viewer_messages
-from loc3r_ros.ros.client import Client
+from loc3r_ros.ros.client import DISCOVERY, Client
 from loc3r_ros.viewer import text
 from loc3r_ros.viewer.content import Described, Exchange
 
-DISCOVERY = 3.0
-"""s that the node may take to be found."""
 TIMEOUT = 60.0
 """Longest time for an answer, s."""
 
 
-class Board(Protocol):
-    """Where requests and answers are shown."""
+class ShowExchange(Protocol):
+    """Shows what is asked and answered."""
 
-    def show_exchange(self, exchange: Exchange, number: int | None = None) -> int:
+    def __call__(self, exchange: Exchange, number: int | None = None) -> int:
         """Show a new exchange, or what has become of one; return its number."""
-        ...
-
-    def show_place(self, place: Described) -> None:
-        """Show a place that the model has found."""
         ...
 
 
 class Asker:
     """The desk behind the page."""
 
-    def __init__(self, namespace: str, board: Board, on_duration: Callable[[str, float], object]) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        show_exchange: ShowExchange,
+        show_place: Callable[[Described], object],
+        note_duration: Callable[[str, float], object],
+    ) -> None:
         """Ask nothing yet.
 
         Args:
             namespace: of the node.
-            board: shows what is asked and answered.
-            on_duration: is told how long something took: its name and s.
+            show_exchange: shows what is asked and answered.
+            show_place: shows where the model sees the robot; other places the node publishes to all.
+            note_duration: is told how long something took: its name and s.
         """
         self._namespace = namespace
-        self._board = board
-        self._on_duration = on_duration
+        self._show_exchange, self._show_place, self._note_duration = show_exchange, show_place, note_duration
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loc3r_asker")
         self._stack = ExitStack()
         self._client: Client | None = None
@@ -69,6 +69,11 @@ class Asker:
         if self._client is not None and self._running is not None:
             self._client.cancel()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request runs."""
+        return self._running is not None
+
     def is_own(self, answer: Answer) -> bool:
         """Whether an answer that the node published was given to this desk, which shows it itself."""
         running = self._running
@@ -86,7 +91,7 @@ class Asker:
             if self._running is not None:
                 return  # the page shows what runs; a second question would only wait
             self._running = exchange
-        number = self._board.show_exchange(exchange)
+        number = self._show_exchange(exchange)
         self._pool.submit(self._work, work, exchange, number)
 
     def _work(self, work: Callable[[Exchange, int], None], exchange: Exchange, number: int) -> None:
@@ -97,7 +102,7 @@ class Asker:
         except Exception as error:
             sentence = str(error) if isinstance(error, Loc3RError) else f"{type(error).__name__}: {error}"
             said = self._running or exchange
-            self._board.show_exchange(replace(said, error=sentence, is_running=False), number)
+            self._show_exchange(replace(said, error=sentence, is_running=False), number)
         finally:
             self._running = None
 
@@ -110,22 +115,22 @@ class Asker:
             if first_word is None and words:
                 first_word = time.monotonic() - begin
             self._running = exchange = replace(exchange, answer=exchange.answer + words)
-            self._board.show_exchange(exchange, number)
+            self._show_exchange(exchange, number)
 
         self._last = answer = self._client.ask(exchange.question, exchange.place, show)
         shown = viewer_messages.exchange(answer)
-        self._board.show_exchange(replace(shown, note=viewer_messages.note(answer, first_word)), number)
+        self._show_exchange(replace(shown, note=viewer_messages.note(answer, first_word)), number)
         if first_word is not None:
-            self._on_duration("answer, first word", first_word)
-        self._on_duration("answer, all", time.monotonic() - begin)
+            self._note_duration("answer, first word", first_word)
+        self._note_duration("answer, all", time.monotonic() - begin)
 
     def _where(self, exchange: Exchange, number: int) -> None:
         assert self._client is not None
         begin = time.monotonic()
         response = self._client.where(exchange.place)
         place = viewer_messages.described(response.pose)
-        if not exchange.place:  # else the node publishes it to all
-            self._board.show_place(place)
-        self._on_duration("where", time.monotonic() - begin)
+        if not exchange.place:
+            self._show_place(place)
+        self._note_duration("where", time.monotonic() - begin)
         note = f"{text.describe(place)} \u00b7 {text.duration(place.latency)}"
-        self._board.show_exchange(replace(exchange, answer=response.message, note=note, is_running=False), number)
+        self._show_exchange(replace(exchange, answer=response.message, note=note, is_running=False), number)

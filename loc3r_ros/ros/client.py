@@ -30,7 +30,7 @@ DISCOVERY = 5.0
 ACTION_DELAY = 1.0
 """s that the action server may be found later than the service of the same node."""
 KNOCK_PERIOD = 1.0
-KNOCKS = 5
+"""s until the second empty request, where the first gets no answer; then twice as long each time."""
 SLICE = 0.1
 """s between two chances for Ctrl-C."""
 CANCEL_PATIENCE = 2.0
@@ -157,14 +157,15 @@ class Client:
             raise ClientError(self._explain_silence(service_type, name))
 
     def _knock(self, send: Callable[[], Future[Any]], name: str) -> None:
-        """Send an empty request until one is answered."""
+        """Send an empty request, ever more seldom, until one is answered."""
         sent: list[Future[Any]] = []
-        for _ in range(KNOCKS):
+        deadline, patience = time.monotonic() + self._timeout, KNOCK_PERIOD
+        while (left := deadline - time.monotonic()) > 0:
             sent.append(send())
-            if self._wait(lambda: any(future.done() for future in sent), KNOCK_PERIOD):
+            if self._wait(lambda: any(future.done() for future in sent), min(patience, left)):
                 return
-        if not self._wait(lambda: any(future.done() for future in sent), self._timeout):
-            raise _too_late(name, self._timeout)
+            patience *= 2.0
+        raise _too_late(name, self._timeout)
 
     def _await(self, future: Future[Any], name: str, grace: float = 0.0) -> Any:
         if not self._wait(future.done, self._timeout + grace):

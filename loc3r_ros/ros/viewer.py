@@ -67,7 +67,9 @@ class LocViewer(Node):
         super().__init__("loc3r_viewer", start_parameter_services=False)
         self.parameters = p = parameter_table.declare(self, ViewerParameters)
         self._page = Page(p.address, p.port, Actions(self._ask, self._where, self._stop))
-        self._asker = Asker(self.get_namespace(), self._page, self._note_duration)
+        self._asker = Asker(
+            self.get_namespace(), self._page.show_exchange, self._page.scene.show_place, self._note_duration
+        )
         self._ears = Subscriptions(self)
         self._transforms = TransformListener()
         self._pictures = Pictures()
@@ -83,7 +85,7 @@ class LocViewer(Node):
         self._listen(Path, "keyframes", self._on_keyframes, LATCHED)
         self._listen(LanguagePose, "language_pose", self._on_place, 10)
         self._listen(Answer, "answer", self._on_answer, 10)
-        self._listen(PoseWithCovarianceStamped, "initialpose", lambda _: self._page.forget_places(), 10)
+        self._listen(PoseWithCovarianceStamped, "initialpose", lambda _: self._page.scene.forget_places(), 10)
         self._listen(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(WATCH_PERIOD, self._watch, clock=steady)
@@ -101,7 +103,7 @@ class LocViewer(Node):
         """Look at the graph: listen to what the node listens to, and say how it is."""
         target = find_node(self)
         if target is not None and target != self._target:
-            self._page.forget()  # another life of the node knows nothing of the former one's map
+            self._page.scene.forget()  # another life of the node knows nothing of the former one's map
         self._target = target or self._target
         heard = heard_by(self, target) if target is not None and self._page.is_watched else {}
         wanted = camera_subscriptions(heard, self._on_camera_info, self._on_transforms)
@@ -157,7 +159,7 @@ class LocViewer(Node):
     def _on_camera_info(self, message: CameraInfo) -> None:
         lens = viewer_messages.lens(message)
         if lens is not None:
-            self._page.show_lens(lens)
+            self._page.scene.show_lens(lens)
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
         self._pose, self._map_frame = message, message.header.frame_id
@@ -165,19 +167,19 @@ class LocViewer(Node):
     def _on_keyframes(self, message: Path) -> None:
         self._map_frame = message.header.frame_id
         if not message.poses:
-            self._page.forget()
+            self._page.scene.forget()
         before = self._views
         self._views = {
             stamp: View(stamp, camera, before[stamp].image if stamp in before else self._pictures.at(stamp))
             for stamp, camera in viewer_messages.cameras(message).items()
         }
-        self._page.show_views(list(self._views.values()))
+        self._page.scene.show_views(list(self._views.values()))
 
     def _on_layout(self, message: PointCloud2) -> None:
-        self._page.show_cloud(viewer_messages.cloud(message))
+        self._page.scene.show_cloud(viewer_messages.cloud(message))
 
     def _on_place(self, message: LanguagePose) -> None:
-        self._page.show_place(viewer_messages.described(message))
+        self._page.scene.show_place(viewer_messages.described(message))
 
     def _on_answer(self, message: Answer) -> None:
         if not self._asker.is_own(message):
@@ -190,7 +192,7 @@ class LocViewer(Node):
         self._heard_at = time.monotonic()
         self._page.show_status(viewer_messages.status(parts))
         rows = viewer_messages.stages(viewer_messages.values(parts.get("camera")))
-        self._timings = viewer_messages.newest_first(rows, self._timings)
+        self._timings = viewer_messages.merged(rows, self._timings)
         durations = [Timing(name, total.mean, total.largest) for name, total in list(self._durations.items())]
         self._page.show_timings([*self._timings, *durations])
 
@@ -210,9 +212,9 @@ class LocViewer(Node):
                 self.get_logger().warning(f"Not shown: {error}", throttle_duration_sec=5.0)
         pose = self._pose
         if pose is not None and not (message is not None and _age(pose, message) > STALE):
-            self._page.show_robot(viewer_messages.robot(pose))
+            self._page.scene.show_robot(viewer_messages.robot(pose))
         elif camera is not None:
-            self._page.show_robot(viewer_messages.robot_below(camera))
+            self._page.scene.show_robot(viewer_messages.robot_below(camera))
 
     def _camera_at(self, message: Image | CompressedImage) -> FloatArray | None:
         """Return where the camera was when it took a picture, (4, 4) in the map; None where nobody knows."""

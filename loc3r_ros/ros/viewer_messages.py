@@ -166,7 +166,6 @@ def stages(pairs: dict[str, str]) -> list[Timing]:
     ]
 
 
-def newest_first(rows: Iterable[Timing], known: Sequence[Timing]) -> list[Timing]:
+def merged(rows: Iterable[Timing], known: Sequence[Timing]) -> list[Timing]:
     """Return the rows known so far with the new ones in place of their older selves."""
-    merged = {row.stage: row for row in (*known, *rows)}
-    return list(merged.values())
+    return list({row.stage: row for row in (*known, *rows)}.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -17,6 +18,10 @@ Mesh = tuple[FloatArray, IntArray]
 ELLIPSE_POINTS = 64
 BIN_POINTS = 4
 """Points on the arc of one heading bin."""
+VIEW_AXES = np.array([(1.0, 0.0, 0.0), (0.0, 0.8, 0.6), (0.0, 0.6, -0.8)])
+"""Right, up and forward of the overview."""
+NEAREST_VIEW, MARGIN = 4.0, 1.1
+"""Least distance of the overview, m, and how much farther away it is than it need be."""
 SHARP = 0.5
 """m. A point of the layout with this standard deviation has half of its colour."""
 
@@ -125,11 +130,24 @@ def fit(image: ImageArray, long_side: int) -> ImageArray:
     return fitted
 
 
-def overview(points: FloatArray, field_of_view: float) -> tuple[FloatArray, FloatArray]:
-    """Return from where and at what to look, to see all (N, 3) points: from the south, high above."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    centre = (low + high) / 2.0
-    radius = max(1.5, float(np.linalg.norm(high - low)) / 2.0)
-    direction = np.array([-0.1, -0.7, 0.9])
-    distance = 0.95 * radius / np.tan(field_of_view / 2.0)
-    return centre + distance * direction / np.linalg.norm(direction), centre
+def overview(points: FloatArray, field_of_view: float, aspect: float) -> tuple[FloatArray, FloatArray]:
+    """Return from where and at what to look, to see all points from the south, from above.
+
+    Args:
+        points: (N, 3), at least one.
+        field_of_view: vertical, radians.
+        aspect: width by height of the picture.
+
+    Returns:
+        (3,) position and (3,) point that is looked at, in the middle of the points.
+    """
+    centre = (points.min(axis=0) + points.max(axis=0)) / 2.0
+    right, up, forward = VIEW_AXES
+    across, height, depth = (
+        np.abs((points - centre) @ right),
+        np.abs((points - centre) @ up),
+        (points - centre) @ forward,
+    )
+    slope = math.tan(field_of_view / 2.0)
+    needed = np.maximum(height / slope, across / (slope * aspect)) - depth
+    return centre - max(NEAREST_VIEW, MARGIN * float(needed.max())) * forward, centre

@@ -60,7 +60,7 @@ def describe(place: Described) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration in s as a person reads it."""
-    return f"{seconds:.2f} s" if seconds >= 1.0 else f"{1e3 * seconds:.0f} ms"
+    return f"{seconds:.2f} s" if seconds >= 1.0 else f"{1e3 * seconds:.{1 if seconds < 0.01 else 0}f} ms"
 
 
 def shorten(text: str, most: int) -> str:

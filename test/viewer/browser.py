@@ -10,11 +10,16 @@ import time
 import urllib.request
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pytest
 from websockets.sync.client import connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE = 60.0
+PATIENCE = 200.0
 """s. How long an event may take on a busy machine; nothing waits so long where all is well."""
+VISER_PERIOD = 0.05
+"""s. Of what a person does within this time, viser sends only the last thing."""
 OPTIONS = (
     "--headless=new",
     "--no-sandbox",  # containers run as root
@@ -33,10 +38,18 @@ def find_chromium():
     return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
-class Browser:
-    """One tab."""
+needs_chromium = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: apt install chromium")
 
-    def __init__(self, width=1600, height=900):
+
+class Browser:
+    """One tab.
+
+    Attributes:
+        requests: the addresses that it has asked.
+        errors: exceptions in the page.
+    """
+
+    def __init__(self, width=800, height=500):
         self._folder = tempfile.TemporaryDirectory(prefix="loc3r_browser_", ignore_cleanup_errors=True)
         options = [*OPTIONS, f"--window-size={width},{height}", f"--user-data-dir={self._folder.name}"]
         self._process = subprocess.Popen(
@@ -117,7 +130,8 @@ class Browser:
     def press(self, button):
         """Press the button with a text."""
         self.wait_for(f"""(() => {{
-            const found = [...document.querySelectorAll("button")].find(b => b.innerText.trim() === {json.dumps(button)});
+            const buttons = [...document.querySelectorAll("button")];
+            const found = buttons.find(b => b.innerText.trim() === {json.dumps(button)});
             found?.click();
             return Boolean(found)}})()""")
 
@@ -130,6 +144,7 @@ class Browser:
             field?.select();
             return field && document.activeElement === field}})()""")
         self.send("Input.insertText", text=text)
+        time.sleep(4 * VISER_PERIOD)
 
     def enter(self):
         """Press the Enter key."""
@@ -139,8 +154,20 @@ class Browser:
             )
 
     def screenshot(self, path=None):
-        """Return the bytes of a PNG of the page, also written to `path`."""
+        """Return the (H, W, 3) RGB pixels of the page; also written to `path`, a PNG."""
         data = base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
         if path is not None:
             Path(path).write_bytes(data)
-        return data
+        return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def scene(self):
+        """Return the pixels of the 3D scene alone."""
+        x, y, width, height = self.evaluate(
+            "(box => [box.x, box.y, box.width, box.height].map(Math.round))"
+            "(document.querySelector('canvas').getBoundingClientRect())"
+        )
+        return self.screenshot()[y : y + height, x : x + width]
+
+    def dismiss_notifications(self):
+        """Close viser's hint that WebGL runs without a GPU."""
+        self.evaluate("document.querySelectorAll('[class*=Notification] button').forEach(b => b.click())")
