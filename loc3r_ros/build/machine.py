@@ -22,6 +22,17 @@ def free_memory() -> int:
         raise EngineError(f"{MEMINFO} does not say how much memory is free: engines are built on Linux.") from error
 
 
+def free_gpu_memory() -> int | None:
+    """Return the free bytes of a GPU that has memory of its own; None where it has not, or there is none."""
+    try:
+        from loc3r_ros.engines.gpu import Gpu
+
+        gpu = Gpu()
+    except (ImportError, EngineError):
+        return None
+    return None if gpu.is_integrated else gpu.memory()
+
+
 def is_streaming() -> bool:
     """Say whether the TensorRT that is installed maps weights and streams plans; no where there is none."""
     try:

@@ -98,6 +98,11 @@ class BuildPlan:
         return max(graph.build_bytes(is_streaming) for graph in self.graphs)
 
     @property
+    def device_bytes(self) -> int:
+        """The most memory of a GPU that compiling any graph takes: its weights, its results and the workspace."""
+        return max(graph.weights + graph.results for graph in self.graphs) + WORKSPACE + OVERHEAD
+
+    @property
     def run_bytes(self) -> int:
         """Memory at run time: all weights, the largest results (engines share them), caches, CUDA."""
         results = max(graph.results for graph in self.graphs)
@@ -178,7 +183,7 @@ def _cache(manifest: Manifest) -> int:
     return row * (2 * _rows(manifest, "prefix", 1) + QUESTIONS * _rows(manifest, "suffix", 1))
 
 
-def shortages(plan: BuildPlan, is_streaming: bool, memory: int, disk: int) -> list[str]:
+def shortages(plan: BuildPlan, is_streaming: bool, memory: int, disk: int, gpu: int | None = None) -> list[str]:
     """Return a phrase for everything that a machine has too little of.
 
     Args:
@@ -186,12 +191,15 @@ def shortages(plan: BuildPlan, is_streaming: bool, memory: int, disk: int) -> li
         is_streaming: whether its TensorRT maps weights and streams plans.
         memory: free bytes, on Jetson of what CPU and GPU share.
         disk: free bytes where the engines will lie.
+        gpu: free bytes of a GPU with memory of its own.
     """
-    needs = (
+    needs = [
         ("memory to build", plan.build_bytes(is_streaming), memory),
         ("memory to run", plan.run_bytes, memory),
         ("disk", plan.disk_bytes, disk),
-    )
+    ]
+    if gpu is not None:
+        needs.append(("memory of the GPU", max(plan.run_bytes, plan.device_bytes), gpu))
     return [
         f"{what}: {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free" for what, need, free in needs if need > free
     ]

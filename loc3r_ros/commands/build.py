@@ -149,12 +149,13 @@ def expected(plan: BuildPlan, device: Device) -> list[str]:
 def here(arguments: argparse.Namespace, plan: BuildPlan) -> int:
     """Check this machine, and build."""
     from loc3r_ros.build.folder import build_folder, is_built, key_here
-    from loc3r_ros.build.machine import free_memory, is_streaming
+    from loc3r_ros.build.machine import free_gpu_memory, free_memory, is_streaming
     from loc3r_ros.build.plan import shortages
 
-    out = arguments.out or arguments.engines.with_name(f"{arguments.engines.name}_tensorrt")
+    engines = arguments.engines or Path(arguments.size)
+    out = arguments.out or engines.with_name(f"{engines.name}_tensorrt")
     disk = shutil.disk_usage(next(path for path in (out, *out.resolve().parents) if path.exists())).free
-    wrong = shortages(plan, is_streaming(), free_memory(), disk)
+    wrong = shortages(plan, is_streaming(), free_memory(), disk, free_gpu_memory())
     print("This machine: " + ("memory and disk suffice." if not wrong else f"too little {'; '.join(wrong)}."))
     if arguments.dry_run:
         return 0

@@ -14,9 +14,9 @@ from loc3r_ros.errors import EngineError
 COMMAND = "command"
 """Entry of `Manifest.build` beside the key: the command that made the folder."""
 PARTS = {
-    "model": "model",
+    "model": "hash of the model",
     "precision": "precision",
-    "shapes": "shapes of the graphs",
+    "shapes": "hash of the graphs' shapes",
     "tensorrt": "version of TensorRT",
     "compute_capability": "compute capability of the GPU",
 }

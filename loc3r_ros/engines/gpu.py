@@ -57,11 +57,10 @@ class Gpu:
         """Wait until the stream is empty."""
         self.stream.synchronize()
 
-    def memory(self) -> tuple[int, int]:
-        """Return free and all bytes of the device's memory."""
+    def memory(self) -> int:
+        """Return the free bytes of the device's memory."""
         with self.turn():
-            free, total = driver.mem_get_info()
-        return int(free), int(total)
+            return int(driver.mem_get_info()[0])
 
     def allocate(self, nbytes: int) -> Allocation:
         """Return zeroed memory. What was given back in the same size is used again, at its old address."""

@@ -157,6 +157,13 @@ def test_nothing_is_built_twice_nor_silently(result):
     assert "is replaced: the compute capability" in result["rebuilt"][0] and len(result["rebuilt"]) == 4
 
 
+def test_the_command_says_what_it_does(result):
+    (code, built), (dry_code, planned) = result["command"]
+    assert code == dry_code == 0
+    assert "This machine: memory and disk suffice." in built and "holds these engines already" in built
+    assert "memory to build" in planned and "holds these engines" not in planned
+
+
 def test_reasons_are_told(result):
     assert "does not understand vision.onnx: UnknownOperator" in result["unknown"]
     assert "the plan ends before it begins" in result["empty plan"]

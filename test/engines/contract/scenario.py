@@ -4,6 +4,8 @@ Usage: python scenario.py FIXED VARIABLE SCRATCH [rename]; prints what came out 
 folders of ONNX engines in fp16, exported with a fixed cache and without.
 """
 
+import contextlib
+import io
 import json
 import logging
 import shutil
@@ -17,6 +19,7 @@ import simulated_tensorrt
 import tensorrt_bindings
 from doubles import Contract, ContractError, ModuleDouble
 
+from loc3r_ros.cli import main as main_command
 from loc3r_ros.errors import EngineError, Loc3RError
 
 simulated_cuda.install()
@@ -54,6 +57,13 @@ def build(source, out, precision=None):
     if not is_built(out, key, said.append):
         build_folder(source, out, plan, key, "loc3r build SOURCE --out OUT", said.append)
     return said
+
+
+def command(*arguments):
+    """Run `loc3r` and return its exit code and what it printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        code = main_command(list(arguments))
+    return code, printed.getvalue()
 
 
 def load(folder):
@@ -164,6 +174,7 @@ def everything(fixed, variable, scratch):
     reference, out = load(fixed), scratch / "plans"
     result = {"version": tensorrt_bindings.__version__, "said": build(fixed, out)}
     result["again"] = build(fixed, out)
+    result["command"] = command("build", str(fixed), "--out", str(out)), command("build", str(fixed), "--dry-run")
     result["key"] = load(out).manifest.build
     result["difference"] = largest_difference(reference, load(out))
     said, (_, logits) = talk(fixed), decode(fixed)
