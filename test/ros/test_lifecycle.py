@@ -21,8 +21,8 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
-from loc3r_ros.errors import ConfigError
-from loc3r_ros.ros.node import Loc3rNode
+from loc3r_ros.errors import ConfigError, NotReadyError
+from loc3r_ros.ros.node import Loc3rNode, explain_state
 
 pytestmark = pytest.mark.ros
 
@@ -122,6 +122,32 @@ def test_a_failing_step_is_undone(monkeypatch):
     node.close()
     node.destroy_node()
     rclpy.shutdown(context=context)
+
+
+def test_a_node_that_starts_says_so(monkeypatch):
+    context = Context()
+    rclpy.init(context=context)
+    node = Loc3rNode(context=context, namespace="in_process", parameter_overrides=[Parameter("autostart", value=False)])
+    configure, has_begun, go_on = node.configure, threading.Event(), threading.Event()
+    monkeypatch.setattr(node, "configure", lambda: (has_begun.set(), go_on.wait(30.0), configure()))
+    thread = threading.Thread(target=node.trigger_configure)
+    thread.start()
+    assert has_begun.wait(30.0)
+    with pytest.raises(NotReadyError, match="The node is configuring, not active yet: ask again in a moment"):
+        node.session()
+    go_on.set()
+    thread.join()
+    with pytest.raises(NotReadyError, match="The node is inactive, not active: ros2 lifecycle set .* activate"):
+        node.session()
+    node.close()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_what_a_node_that_is_not_active_says():
+    assert explain_state("unconfigured", "/loc3r", is_starting=True).startswith("The node is starting, not active yet")
+    assert "ros2 lifecycle set /loc3r configure, then activate" in explain_state("unconfigured", "/loc3r", False)
+    assert "does not answer any more" in explain_state("finalized", "/loc3r", False)
 
 
 def test_where_rclpy_raises_on_a_forbidden_transition_the_answer_is_no():

@@ -46,7 +46,7 @@ def node(probe, tmp_path_factory):
     latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     probe.publisher(TFMessage, "/tf_static", latched).publish(static_robot())
     images = probe.publisher(Image, "image", RELIABLE)
-    probe.node.create_timer(0.05, lambda: images.publish(image_message(probe.now())))
+    node.camera = probe.node.create_timer(0.05, lambda: images.publish(image_message(probe.now())))
     probe.executor.wake()
     wait_until(lambda: probe.call(WhereAmI, "where_am_i").success, "an answer", patience=30)
     node.folder = folder
@@ -330,6 +330,25 @@ def test_a_session_is_saved_and_loaded(probe, node):
     assert (node.folder / "deep" / "session.bin").read_text() != "0"
     assert probe.call(SessionFile, "load_session", path="deep/session.bin").success
     assert "path is empty" in probe.call(SessionFile, "save_session").message
+
+
+def test_without_the_camera_answers_go_on_and_with_it_the_robot_does(probe, node):
+    poses, diagnostics = (
+        probe.listen(PoseWithCovarianceStamped, "pose", LATCHED),
+        probe.listen(DiagnosticArray, "/diagnostics"),
+    )
+    before = probe.call(WhereAmI, "where_am_i", situation="I am here.").pose
+    node.camera.cancel()
+    diagnostics.wait(lambda m: m.status[0].message.startswith("no image: "), "the silence in the diagnostics")
+    during = probe.call(WhereAmI, "where_am_i", situation="I am here.").pose
+    assert (during.header.stamp, during.keyframe_count) == (before.header.stamp, before.keyframe_count)
+    lost = probe.now()
+    node.camera.reset()
+    probe.executor.wake()
+    poses.wait(lambda m: m.header.stamp.sec * 10**9 + m.header.stamp.nanosec > lost, "a pose")
+    diagnostics.clear()
+    diagnostics.wait(lambda m: m.status[0].message.endswith("images/s"), "images in the diagnostics")
+    assert probe.call(WhereAmI, "where_am_i").success
 
 
 def test_a_reset_begins_a_new_memory(probe, node):

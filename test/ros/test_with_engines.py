@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from harness import LATCHED, RELIABLE, NodeProcess, image_message, static_robot, wait_until
+from harness import LATCHED, RELIABLE, NodeProcess, image_message, stamp_gaps, static_robot, wait_until
 from loc3r_ros.srv import Ask, SessionFile, WhereAmI
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
+
+from loc3r_ros.benchmarks._timing import Metronome
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -60,6 +62,22 @@ def test_the_camera_goes_on_while_questions_run(probe, node):
         assert probe.call(Ask, "ask", question="What is there?").success
     stamps = {(m.header.stamp.sec, m.header.stamp.nanosec) for m in poses.messages}
     assert len(stamps) > 5
+
+
+def test_transforms_have_no_gap_while_the_model_answers(probe, node):
+    """Best of three, as in `test_questions_over_ros`."""
+    broadcasts = probe.listen(TFMessage, "/tf")
+    broadcasts.wait(what="a broadcast")
+    excess, answers = [], 0
+    for _ in range(3):
+        broadcasts.clear()
+        deadline = time.monotonic() + 1.5
+        with Metronome() as machine:
+            while time.monotonic() < deadline:
+                answers += probe.call(Ask, "ask", question="What is there?", situation="I am here.").success
+        excess.append(max(stamp_gaps(broadcasts.messages)) - machine.lateness)
+    assert min(excess) < 0.1
+    assert answers > 3  # random weights lose their way, and then the memory begins anew
 
 
 def test_the_robot_needs_no_torch(node):
