@@ -19,6 +19,8 @@ from loc3r_ros.world.questions import Question
 from loc3r_ros.world.scene import Scene
 from loc3r_ros.world.situations import Situation
 
+LONGEST_REPLY = 80
+
 
 @dataclass(frozen=True, eq=False)
 class Located:
@@ -116,7 +118,8 @@ class Interview:
     def _judge(self, question: Question, reply: str) -> None:
         mark = mark_answer(reply, question)
         verdict = "right" if mark == 1.0 else "wrong" if mark == 0.0 else f"{100 * mark:.0f} % right"
-        self._tell(f"  ? {question.text}\n    '{reply}'; truth '{question.answer}': {verdict}")
+        said = reply if len(reply) <= LONGEST_REPLY else f"{reply[:LONGEST_REPLY]} ..."
+        self._tell(f"  ? {question.text}\n    '{said}'; truth '{question.answer}': {verdict}")
         self.marks.answers.append(mark)
 
 

@@ -68,7 +68,7 @@ def test_every_display_and_property_exists():
     assert len(DISPLAYS) == len(VIEW["Displays"]), "the test tells displays apart by their class"
     for name, entry in DISPLAYS.items():
         assert set(entry) <= PROPERTIES[name] | COMMON, name
-        assert entry["Enabled"] is entry["Value"] is True
+        assert entry["Enabled"] is entry["Value"] is (name != "Map"), "the grid is the layout once more: at will"
     assert VIEW["Global Options"]["Fixed Frame"] == "map"
 
 
