@@ -6,15 +6,16 @@ the scene stands where the words say, and is carried along when the things that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from loc3r_ros.geometry import Array, rotation2, wrap_angle
+from loc3r_ros.geometry import Array, compose2, invert2, rotation2, transform_points2, wrap_angle
 
-READERS = ("model_map", "posed_map", "true_map")
-"""Whose map is read: the model's; the model's with each keyframe moved to where it was; the true one."""
+READERS = ("model_map", "prior_map", "posed_map", "true_map")
+"""Whose map is read: the model's; the same with each keyframe moved by what the pose prior was off, or to where it fits
+the truth best; the true one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +55,27 @@ class PerceivedMap:
         points: (K, P, 2) where the map has the patches, metres in the anchor frame.
         true: (K, P, 2) where they are.
         known: (K, P) whether a patch lies in one place.
+        cameras: (K, 3) the pose prior's camera poses x, y, heading in the anchor frame.
+        true_cameras: (K, 3) the true ones.
     """
 
     frames: npt.NDArray[np.int64]
     points: Array
     true: Array
     known: npt.NDArray[np.bool_]
+    cameras: Array
+    true_cameras: Array
+
+    def with_true_cameras(self) -> PerceivedMap:
+        """Return the map with each keyframe's patches moved, as one, as its camera moves from the prior's pose to the true.
+
+        That is right as far as the model believes its pose prior.
+        """
+        motions = [
+            compose2(true, invert2(camera)) for true, camera in zip(self.true_cameras, self.cameras, strict=True)
+        ]
+        moved = [transform_points2(motion, points) for motion, points in zip(motions, self.points, strict=True)]
+        return replace(self, points=np.array(moved), cameras=self.true_cameras)
 
     def posed(self) -> PerceivedMap:
         """Return the map with each keyframe's patches moved, as one, to where they fit the truth best.
@@ -68,7 +84,7 @@ class PerceivedMap:
         looks like a motion.
         """
         moved = [_fit(*parts) for parts in zip(self.points, self.true, self.known, strict=True)]
-        return PerceivedMap(self.frames, np.array(moved), self.true, self.known)
+        return replace(self, points=np.array(moved))
 
     def place_of(self, landmark: Landmark) -> Array:
         """Return the (2,) place where the map has a thing: its true one, moved as the patches are that show it most.
@@ -97,7 +113,8 @@ def read(reading: Reading, perceived: PerceivedMap) -> Array:
 
 def read_all(reading: Reading, perceived: PerceivedMap, posed: PerceivedMap) -> dict[str, Array]:
     """Return the pose of each of READERS."""
-    return dict(zip(READERS, (read(reading, perceived), read(reading, posed), reading.pose), strict=True))
+    maps = (perceived, perceived.with_true_cameras(), posed)
+    return dict(zip(READERS, (*(read(reading, one) for one in maps), reading.pose), strict=True))
 
 
 def shares_of(segmentation: npt.NDArray[np.int16], thing: int, grid: tuple[int, int]) -> npt.NDArray[np.float32]:

@@ -25,13 +25,15 @@ ROWS = {
 TRUTH_ROWS = {
     "nothing": "nothing: **the model**",
     "language": "language: a perfect reader on the model's map",
-    "language_and_poses": "language and camera poses",
+    "language_and_pose_prior": "language and the pose prior's errors",
+    "language_and_cameras": "language and all that looks like a wrong camera",
     "all_but_the_words": "all but the words: a perfect reader on the true map",
 }
 LOST_ROWS = {
     "words": "*lost to* what the words leave open",
     "perception": "*lost to* perception",
-    "pose_prior": "*lost to* camera poses",
+    "camera_belief": "*lost to* what else looks like wrong cameras",
+    "pose_prior": "*lost to* the pose prior",
     "language": "*lost to* language",
 }
 

@@ -203,10 +203,18 @@ def ask(
 def look_at_layout(localizer: LocalizerProtocol, clip: Clip) -> tuple[PerceivedMap, Array]:
     """Return the bird's-eye-view map of a video beside the truth, and its (K, P, 2) standard deviations."""
     layout = localizer.layout()
-    frame_of = {keyframe.index: keyframe.stamp // PERIOD for keyframe in localizer.keyframes()}
-    frames = np.array([frame_of[index] for index in layout.keyframe_index.reshape(-1, clip.patches.shape[1])[:, 0]])
+    keyframe_of = {keyframe.index: keyframe for keyframe in localizer.keyframes()}
+    kept = [keyframe_of[index] for index in layout.keyframe_index.reshape(-1, clip.patches.shape[1])[:, 0]]
+    frames = np.array([keyframe.stamp // PERIOD for keyframe in kept])
     true = clip.patches[frames]
-    perceived = PerceivedMap(frames, layout.points.reshape(true.shape), true, clip.is_place[frames])
+    perceived = PerceivedMap(
+        frames=frames,
+        points=layout.points.reshape(true.shape),
+        true=true,
+        known=clip.is_place[frames],
+        cameras=np.array([_planar(_pose_in_anchor(keyframe.reference_t_camera)) for keyframe in kept]),
+        true_cameras=np.array([_planar(pose) for pose in clip.anchor_t_camera[frames]]),
+    )
     return perceived, layout.sigma.reshape(true.shape)
 
 

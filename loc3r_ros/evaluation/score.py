@@ -30,9 +30,9 @@ from loc3r_ros.world.language import QUESTIONS
 
 DISTANCES = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, np.inf)
 """Metres between which layout errors are told apart."""
-GIVEN = ("language", "language_and_poses", "all_but_the_words")
+GIVEN = ("language", "language_and_pose_prior", "language_and_cameras", "all_but_the_words")
 """What the truth takes the place of, reader by reader of READERS."""
-PARTS = ("language", "pose_prior", "perception")
+PARTS = ("language", "pose_prior", "camera_belief", "perception")
 """What each of them puts right besides."""
 Group = dict[str, Any]
 
@@ -123,7 +123,7 @@ def _share(like: Measured, holds: npt.NDArray[np.bool_]) -> Estimate:
 def score_explained(records: Sequence[SceneRecord]) -> Group:
     """Return what described places would score with the truth in the place of more and more parts, and what each loses.
 
-    The order is from the answer back to the words: language, camera poses, perception, and what the words leave open.
+    The order is from the answer back to the words: language, pose prior, belief about cameras, perception, words.
     """
     groups = [record.placements for record in records]
     if not any(groups):

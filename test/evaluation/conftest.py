@@ -109,7 +109,7 @@ class Oracle:
             return np.tile(np.eye(4), (self.count, 1, 1))
         poses = self.clip.anchor_t_camera.copy()
         poses[:, :3, 3] *= self.scale
-        return geometry.invert(geometry.world_t_anchor(poses[self.first])) @ poses
+        return geometry.from_planar(self.drift) @ geometry.invert(geometry.world_t_anchor(poses[self.first])) @ poses
 
     def keyframes(self):
         poses = self.poses()

@@ -12,6 +12,7 @@ from loc3r_ros.world.sample import make_sample
 TRUE = np.random.default_rng(3).uniform(-3, 3, (3, 8, 2))
 KNOWN = np.ones((3, 8), bool)
 FRAMES = np.array([0, 2, 5])
+CAMERAS = np.random.default_rng(4).uniform(-2, 2, (3, 3))
 MOTIONS = st.tuples(st.floats(-4, 4), st.floats(-4, 4), st.floats(-3.1, 3.1))
 
 
@@ -24,10 +25,15 @@ def landmark(place, frame, patch, share=0.5):
 READING = Reading(np.array([0.5, 0.2, 0.0]), landmark((0.0, 0.0), 2, 1), landmark((3.0, 0.0), 5, 4))
 
 
+def a_map(points, true=TRUE, known=KNOWN, cameras=CAMERAS):
+    return PerceivedMap(FRAMES, points, true, known, cameras, CAMERAS)
+
+
 def moved(*motions):
-    return PerceivedMap(
-        FRAMES, np.array([transform_points2(m, t) for m, t in zip(motions, TRUE, strict=True)]), TRUE, KNOWN
-    )
+    """Keyframes that were moved with their cameras."""
+    cameras = np.array([compose2(motion, camera) for motion, camera in zip(motions, CAMERAS, strict=True)])
+    points = np.array([transform_points2(motion, true) for motion, true in zip(motions, TRUE, strict=True)])
+    return a_map(points, cameras=cameras)
 
 
 @given(MOTIONS)
@@ -36,7 +42,7 @@ def test_a_map_that_is_moved_as_a_whole_moves_its_reader(motion):
     true = TRUE.copy()
     true[1, 1], true[2, 4] = READING.beside.place, READING.faced.place
     points = transform_points2(motion, true.reshape(-1, 2)).reshape(true.shape)
-    found = read(READING, PerceivedMap(FRAMES, points, true, KNOWN))
+    found = read(READING, a_map(points, true))
     expected = compose2(motion, READING.pose)
     np.testing.assert_allclose(found[:2], expected[:2], atol=1e-9)
     assert abs(wrap_angle(found[2] - expected[2])) < 1e-9
@@ -45,6 +51,7 @@ def test_a_map_that_is_moved_as_a_whole_moves_its_reader(motion):
 @given(MOTIONS, MOTIONS, MOTIONS)
 def test_keyframes_that_were_moved_are_put_back(one, two, three):
     np.testing.assert_allclose(moved(one, two, three).posed().points, TRUE, atol=1e-9)
+    np.testing.assert_allclose(moved(one, two, three).with_true_cameras().points, TRUE, atol=1e-9)
 
 
 def test_patches_that_are_no_place_do_not_count():
@@ -53,7 +60,7 @@ def test_patches_that_are_no_place_do_not_count():
     known[1] = False
     points = TRUE + np.array([0.5, 0.0])
     points[0, 5:] += 9.0
-    posed = PerceivedMap(FRAMES, points, TRUE, known).posed().points
+    posed = a_map(points, known=known).posed().points
     np.testing.assert_allclose(posed[0, :5], TRUE[0, :5], atol=1e-9)
     np.testing.assert_allclose(posed[1], points[1])  # nothing to fit: left as it is
 
@@ -61,12 +68,13 @@ def test_patches_that_are_no_place_do_not_count():
 def test_each_reader_has_its_map():
     points = TRUE.copy()
     points[1, 1] += [0.0, 1.0]  # what one is beside seems to lie a metre to the left
-    perceived = PerceivedMap(FRAMES, points, TRUE, KNOWN)
+    perceived = a_map(points)
     found = read_all(READING, perceived, moved((0, 0, 0), (0, 0, 0), (0, 0, 0)))
     np.testing.assert_allclose(found["true_map"], READING.pose)
     np.testing.assert_allclose(found["posed_map"], READING.pose, atol=1e-9)
     turn = np.arctan2(-1, 3)
     offset = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ [0.5, 0.2]
+    np.testing.assert_allclose(found["prior_map"], found["model_map"])  # its cameras are right
     np.testing.assert_allclose(found["model_map"], [offset[0], offset[1] + 1.0, turn], atol=1e-9)
 
 
@@ -76,7 +84,7 @@ def test_a_thing_is_where_the_patches_are_that_show_it_most():
     points[1, :3] += [[0.1, 0.0], [0.2, 0.1], [0.9, 0.2]]
     shown = np.zeros((6, 8), np.float32)
     shown[0, 0], shown[2, :3] = 0.2, (0.6, 0.9, 0.5)
-    place = PerceivedMap(FRAMES, points, TRUE, KNOWN).place_of(Landmark(np.array([1.0, 1.0]), shown))
+    place = a_map(points).place_of(Landmark(np.array([1.0, 1.0]), shown))
     np.testing.assert_allclose(place, [1.2, 1.1], atol=1e-6)
 
 
@@ -84,13 +92,13 @@ def test_a_thing_that_only_a_patch_across_an_edge_shows():
     points, known = TRUE.copy(), KNOWN.copy()
     points[1, 3] += [0.4, -0.4]
     known[1, 3] = False
-    place = PerceivedMap(FRAMES, points, TRUE, known).place_of(landmark((1.0, 1.0), 2, 3))
+    place = a_map(points, known=known).place_of(landmark((1.0, 1.0), 2, 3))
     np.testing.assert_allclose(place, [1.4, 0.6])
 
 
 def test_a_thing_that_no_patch_shows_moves_as_the_map_does():
     nothing = Landmark(np.zeros(2), np.zeros((6, 8), np.float32))
-    perceived = PerceivedMap(FRAMES, TRUE + np.array([0.3, -0.2]), TRUE, KNOWN)
+    perceived = a_map(TRUE + np.array([0.3, -0.2]))
     np.testing.assert_allclose(perceived.place_of(nothing), [0.3, -0.2])
 
 

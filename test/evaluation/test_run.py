@@ -12,7 +12,7 @@ from loc3r_ros.interface import LocalizerProtocol
 from loc3r_ros.world.facts import Cue
 from loc3r_ros.world.questions import Question
 
-PARTS = ("words", "language", "pose_prior", "perception")
+PARTS = ("words", "language", "pose_prior", "camera_belief", "perception")
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +123,21 @@ def test_an_oracle_loses_nothing(report):
     assert lost_to(report, "acc_1.0m") == pytest.approx(dict.fromkeys(PARTS, 0.0), abs=0.2)
 
 
-def test_an_oracle_that_mistakes_its_cameras(plan, subject):
-    """It reads its own map well, but all of that is turned and moved."""
-    report = score(list(run(subject(drift=(1.5, -0.5, 1.0)), plan(20, questions=0), {})))
+@pytest.mark.parametrize("part", ["pose_prior", "camera_belief"])
+def test_an_oracle_that_mistakes_its_cameras(plan, subject, monkeypatch, part):
+    """It reads its own map well, but all of that is turned and moved, by its pose prior or against it."""
+    stub = subject(drift=(1.5, -0.5, 1.0))
+    if part == "camera_belief":
+        truth = subject().video
+        monkeypatch.setattr(stub.video, "keyframes", lambda: tuple(truth.keyframes()))
+        observe = stub.video.observe
+        monkeypatch.setattr(stub.video, "reset", lambda: type(stub.video).reset(stub.video) or truth.reset())
+        monkeypatch.setattr(stub.video, "observe", lambda *seen: truth.observe(*seen) and observe(*seen))
+    report = score(list(run(stub, plan(20, questions=0), {})))
     assert report["localization"]["video"]["acc_30deg"]["value"] < 15  # 57 degrees off
     for accuracy in ("acc_1.0m", "acc_30deg"):
         lost = lost_to(report, accuracy)
-        assert lost.pop("pose_prior") > 80
+        assert lost.pop(part) > 80
         assert lost == pytest.approx(dict.fromkeys(lost, 0.0), abs=8)
     layout = report["layout"]
     assert layout["all"]["mean_m"]["value"] > 1.0

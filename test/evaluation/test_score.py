@@ -19,7 +19,8 @@ def place(off, sigma, degrees=0.0, heading_sigma=10.0, confidence=0.75):
     estimates = {"video": Estimated(pose, covariance, EVEN, confidence), "shuffled": far, "blank": far}
     truth = np.array([1.0, 2.0, np.pi - 0.01])
     east = np.array([1.0, 0.0, 0.0])
-    readers = {"model_map": truth + 0.8 * east, "posed_map": truth + 0.4 * east, "true_map": truth}
+    metres = {"model_map": 0.8, "prior_map": 0.6, "posed_map": 0.4, "true_map": 0.0}
+    readers = {name: truth + error * east for name, error in metres.items()}
     return Placement("there", truth, dict.fromkeys(ACCURACIES, 1.0), estimates, readers)
 
 
@@ -63,11 +64,13 @@ def test_what_each_part_loses():
     groups = score([record(0, [place(0.2, 0.1), place(0.7, 0.2)]), record(1, [place(2.0, 1.0), place(3.0, 1.0)])])
     explained = groups["explained"]
     rows = {name: row["acc_0.5m"]["value"] for name, row in explained["truth_given_for"].items()}
-    assert rows == {"nothing": 25.0, "language": 0.0, "language_and_poses": 100.0, "all_but_the_words": 100.0}
+    assert list(rows.values()) == [25.0, 0.0, 0.0, 100.0, 100.0]
+    assert list(rows) == ["nothing", "language", "language_and_pose_prior", "language_and_cameras", "all_but_the_words"]
     assert {name: row["acc_0.5m"]["value"] for name, row in explained["lost_to"].items()} == {
         "words": 0.0,
         "language": -25.0,  # the model does better than its own map says
-        "pose_prior": 100.0,
+        "pose_prior": 0.0,
+        "camera_belief": 100.0,
         "perception": 0.0,
     }
     language = explained["lost_to"]["language"]
