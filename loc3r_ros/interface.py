@@ -126,6 +126,8 @@ class Trajectory:
         heading_sigma: the same of its headings, radians.
         previous_t_anchor: (4, 4) the anchor in the frame of the one before, where it was rebuilt from that; None where
             the memory began anew.
+        previous_t_cameras: (N, 4, 4) the cameras in the frame of the anchor before, where there was one; NaN where it
+            did not know them.
         newest_stamp: of the newest frame, ns.
         odom_t_newest: (4, 4) the same camera as `anchor_t_newest` in odometry; None where there was none.
     """
@@ -138,6 +140,7 @@ class Trajectory:
     position_sigma: float
     heading_sigma: float
     previous_t_anchor: FloatArray | None = None
+    previous_t_cameras: FloatArray | None = None
     newest_stamp: int = 0
     odom_t_newest: FloatArray | None = None
 

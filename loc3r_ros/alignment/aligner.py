@@ -12,13 +12,15 @@ from loc3r_ros import geometry
 from loc3r_ros.alignment.anchors import Alignment
 from loc3r_ros.alignment.dead_reckoning import OdometryNoise
 from loc3r_ros.alignment.innovation import Innovation
-from loc3r_ros.alignment.similarity import SCALE_SIGMA
-from loc3r_ros.alignment.trajectory import Jump, align, prior_jump, reach
+from loc3r_ros.alignment.similarity import SCALE_SIGMA, Fit, fit_similarity
+from loc3r_ros.alignment.trajectory import Jump, align, planar, prior_jump, reach
 from loc3r_ros.interface import FloatArray, Trajectory
 
 KNOWN_ALIGNMENTS = 8
 GATE = 18.47
 """Chi-square at 99.9 % for four degrees of freedom."""
+FEWEST_SHARED = 3
+"""Keyframes without which two anchors are not fitted to each other."""
 LINKING = 3
 """Keyframes with odometry that tie an anchor to it which was placed in the map without."""
 FIRST_REST = 10_000_000_000
@@ -200,9 +202,12 @@ class Aligner:
             reason = "The place of the memory's former anchor is not known: the map began anew."
             covariance[:3, :3] = noise
             return replace(begin, reason=reason)
-        pose, moved = before.apply(geometry.planar(trajectory.previous_t_anchor), noise)
-        covariance[:3, :3], covariance[3, 3] = moved, before.covariance[3, 3]
-        return replace(before, anchor_id=trajectory.anchor_id, target_t_anchor=pose, covariance=covariance, since=None)
+        covariance[:3, :3], covariance[3, 3] = noise, 0.0
+        step = np.append(geometry.planar(trajectory.previous_t_anchor), 0.0)
+        shared = _seen_from_both(trajectory)
+        if shared is not None:
+            step, covariance = shared.similarity, shared.covariance
+        return replace(before.behind(step, covariance), anchor_id=trajectory.anchor_id, since=None)
 
     def _guess_for(self, trajectory: Trajectory) -> Alignment | None:
         """Return the guess where a new anchor lies behind a jump of the old one."""
@@ -256,6 +261,18 @@ class Aligner:
             self._demand, self._failed_at = alignment.since, now
             self.failures, self.last_failure = self.failures + 1, alignment.reason
             self._resting_until, self._rest = now + self._rest, min(2 * self._rest, LONGEST_REST)
+
+
+def _seen_from_both(trajectory: Trajectory) -> Fit | None:
+    """Return the fit of the cameras in the new anchor to those in the one before; None where they are too few."""
+    if trajectory.previous_t_cameras is None:
+        return None
+    known = np.isfinite(trajectory.previous_t_cameras[:, 0, 0])
+    if known.sum() < FEWEST_SHARED:
+        return None
+    now, before = (planar(cameras[known]) for cameras in (trajectory.anchor_t_cameras, trajectory.previous_t_cameras))
+    place = math.sqrt(2.0) * trajectory.position_sigma
+    return fit_similarity(now, before, np.array([place, place, math.sqrt(2.0) * trajectory.heading_sigma]))
 
 
 def _now(trajectory: Trajectory) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loc3r_ros import geometry
-from loc3r_ros.alignment.similarity import placement_jacobian
+from loc3r_ros.alignment.similarity import LARGEST_SCALE, placement_jacobian
 from loc3r_ros.alignment.uncertainty import carried
 from loc3r_ros.interface import FloatArray, Place
 
@@ -82,6 +82,23 @@ class Alignment:
             covariance=turn @ self.covariance @ turn.T,
             has_odometry=has_odometry,
         )
+
+    def behind(self, step: FloatArray, covariance: FloatArray) -> Alignment:
+        """Return where the next anchor lies.
+
+        Args:
+            step: (4,) x, y, heading and log scale of the next anchor in this one.
+            covariance: (4, 4) of it.
+        """
+        lever = self.turned @ step[:2]
+        pose, moved = self.apply(step[:3], covariance[:3, :3])
+        together = np.zeros((4, 4))
+        together[:3, :3], together[3, 3] = moved, self.covariance[3, 3] + covariance[3, 3]
+        shared = self.covariance[:3, 3] + np.append(self.turned @ covariance[:2, 3], covariance[2, 3])
+        shared[:2] += lever * self.covariance[3, 3]
+        together[:3, 3] = together[3, :3] = shared
+        scale = float(np.clip(self.scale * np.exp(step[3]), 1.0 / LARGEST_SCALE, LARGEST_SCALE))
+        return replace(self, target_t_anchor=pose, scale=scale, covariance=together)
 
     def pinned(self, anchor_t_body: FloatArray, target_t_body: FloatArray, covariance: FloatArray) -> Alignment:
         """Return it moved so that a body is where somebody says.

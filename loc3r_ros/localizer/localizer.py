@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -230,11 +231,14 @@ class Localizer:
             anchor_id=snapshot.anchor_id,
             stamps=np.array([entry.record.stamp for entry in snapshot.entries]),
             anchor_t_cameras=np.array([entry.anchor_t_camera for entry in snapshot.entries]),
-            odom_t_cameras=np.array([np.full((4, 4), np.nan) if pose is None else pose for pose in poses]),
+            odom_t_cameras=_poses(poses),
             anchor_t_newest=whereabouts.anchor_t_camera,
             position_sigma=calibration.own_position_sigma,
             heading_sigma=calibration.own_heading_sigma,
             previous_t_anchor=anchor.previous_t_anchor,
+            previous_t_cameras=_poses([anchor.previous_t_cameras.get(entry.record.index) for entry in snapshot.entries])
+            if anchor.previous_t_cameras
+            else None,
             newest_stamp=whereabouts.stamp,
             odom_t_newest=whereabouts.odometry,
         )
@@ -316,6 +320,11 @@ class Localizer:
         localizer = cls.load(engines or session.engines_of(Path(path)), threads=threads)
         localizer.restore(path)
         return localizer
+
+
+def _poses(poses: Sequence[FloatArray | None]) -> FloatArray:
+    """Return (N, 4, 4) poses, NaN where there is none."""
+    return np.array([np.full((4, 4), np.nan) if pose is None else pose for pose in poses])
 
 
 def _whole(pieces: Pieces) -> Reply:

@@ -317,8 +317,11 @@ class Memory:
         first = sequence.snapshot.entries[0]
         keyframe = next((item for item in self._buffer.keyframes if item.index == first.record.index), None)
         keyframe = keyframe or Keyframe(first.record.index, first.record.stamp, None, None)  # evicted meanwhile
-        old_t_new = geometry.invert(new_t_old) if is_linked else None
-        self._add_anchor(anchor_under(sequence.anchor_id, keyframe, first.anchor_t_camera, old_t_new))
+        anchor = anchor_under(sequence.anchor_id, keyframe, first.anchor_t_camera)
+        if is_linked:
+            known = {index: item.anchor_t_camera for index, item in self._held.items()}
+            anchor = replace(anchor, previous_t_anchor=geometry.invert(new_t_old), previous_t_cameras=known)
+        self._add_anchor(anchor)
         poses = {entry.record.index: entry.anchor_t_camera for entry in sequence.snapshot.entries}
         self._held = {
             index: replace(item, anchor_t_camera=poses.get(index, new_t_old @ item.anchor_t_camera))

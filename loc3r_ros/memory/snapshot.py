@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from loc3r_ros.engines.protocol import Array
 from loc3r_ros.interface import FloatArray, ImageArray, Keyframe
@@ -104,6 +105,7 @@ class Anchor:
         reference: "odom" where there was odometry at `stamp`, else "".
         previous_t_anchor: (4, 4) this anchor in the frame of the one before it, where it was rebuilt from that; None
             where it is the first, or follows a pose prior that went wrong.
+        previous_t_cameras: keyframe index -> (4, 4) camera in the frame of the one before; it tells the same better.
     """
 
     id: int
@@ -112,12 +114,11 @@ class Anchor:
     reference_t_first: FloatArray | None
     reference: str
     previous_t_anchor: FloatArray | None = None
+    previous_t_cameras: Mapping[int, FloatArray] = field(default_factory=dict)
 
 
-def anchor_under(
-    anchor_id: int, first: Keyframe, anchor_t_first: FloatArray, previous_t_anchor: FloatArray | None = None
-) -> Anchor:
+def anchor_under(anchor_id: int, first: Keyframe, anchor_t_first: FloatArray) -> Anchor:
     """Return the anchor of a sequence that begins with a keyframe."""
     is_odometry = first.reference == "odom"
     pose, reference = (first.reference_t_camera, "odom") if is_odometry else (None, "")
-    return Anchor(anchor_id, first.stamp, anchor_t_first, pose, reference, previous_t_anchor)
+    return Anchor(anchor_id, first.stamp, anchor_t_first, pose, reference)

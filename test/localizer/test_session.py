@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from loc3r_ros import geometry
 from loc3r_ros.errors import SessionError
 from loc3r_ros.localizer import Localizer
 
@@ -40,6 +41,35 @@ def test_a_restart_goes_on_exactly(make, seen, tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["memory.loc3r"]
 
 
+def test_what_odometry_knew_is_of_another_run_and_the_past_lies_before_now(make, tmp_path):
+    localizer = make()
+    for number in range(3):
+        pose = geometry.from_planar((0.5 * number, 0.0, 0.0), 1.0) @ geometry.CAMERA_LINK_T_OPTICAL
+        localizer.observe(image(number), (100 + number) * SECOND, pose)
+    assert np.isfinite(localizer.trajectory().odom_t_cameras).all()
+    localizer.save(tmp_path / "memory", "what the caller knows")
+    resumed = make()
+    assert resumed.restore(tmp_path / "memory", now=50 * SECOND) == "what the caller knows"
+    stamps = [keyframe.stamp for keyframe in resumed.keyframes()]
+    assert stamps[-1] < 50 * SECOND and np.diff(stamps).tolist() == [SECOND, SECOND]
+    assert resumed.where_am_i().stamp == stamps[-1] == resumed.trajectory().stamps[-1]
+    assert {keyframe.reference for keyframe in resumed.keyframes()} == {"anchor"}
+    for keyframe, camera in zip(resumed.keyframes(), resumed.trajectory().anchor_t_cameras, strict=True):
+        np.testing.assert_array_equal(keyframe.reference_t_camera, camera)
+    assert np.isnan(resumed.trajectory().odom_t_cameras).all()
+    assert resumed.observe(image(7), 51 * SECOND, np.eye(4)) is not None  # not refused, and nothing was forgotten
+    assert len(resumed.keyframes()) == 4
+    kept = make()
+    kept.restore(tmp_path / "memory", now=500 * SECOND)
+    assert [keyframe.stamp for keyframe in kept.keyframes()] == [(100 + n) * SECOND for n in range(3)]
+
+
+def test_what_a_process_that_died_left_is_written_over(seen, tmp_path):
+    (tmp_path / ".memory.part").write_bytes(b"half a file")
+    seen.save(tmp_path / "memory")
+    assert [path.name for path in tmp_path.iterdir()] == ["memory"]
+
+
 def test_resume_finds_its_engines(seen, tmp_path):
     seen.save(tmp_path / "memory")
     assert_same(Localizer.resume(tmp_path / "memory"), seen)
@@ -69,13 +99,24 @@ def test_a_memory_saved_during_a_rebuild(make, seen, tmp_path):
     assert [k.index for k in resumed.keyframes()] == [k.index for k in seen.keyframes()]
 
 
+def test_the_place_of_an_anchor_in_the_one_before_is_kept(make, tmp_path):
+    localizer = make()
+    for number in range(5):
+        localizer.observe(image(number), number * SECOND)
+    assert localizer.settle(60)
+    localizer.save(tmp_path / "memory")
+    resumed = make()
+    resumed.restore(tmp_path / "memory")
+    np.testing.assert_array_equal(resumed.trajectory().previous_t_anchor, localizer.trajectory().previous_t_anchor)
+
+
 def test_poses_that_are_not_known_stay_unknown(make, tmp_path):
     localizer = make()
     localizer.observe(image(0), 0, odometry=np.full((4, 4), np.nan))
     localizer.save(tmp_path / "memory")
     resumed = make()
     resumed.restore(tmp_path / "memory")
-    assert resumed.keyframes()[0].reference_t_camera is None and resumed.keyframes()[0].reference == ""
+    assert np.isnan(resumed.trajectory().odom_t_cameras).all() and resumed.keyframes()[0].reference == "anchor"
 
 
 def test_other_engines_are_refused(engine_folder, seen, tmp_path):

@@ -86,3 +86,53 @@ def test_without_a_model_nothing_is_aligned():
     placement = Placement(Correction(), lambda: True)
     placement.update(CameraOnly(KeyframeBuffer(8, MotionPolicy())))
     assert placement.alignment is None
+
+
+def test_a_pose_that_is_told_without_odometry_moves_the_map():
+    model = Model(has_odometry=False)
+    placement = Placement(Correction(), lambda: False)
+    with pytest.raises(NotReadyError):
+        placement.pin(np.zeros(3), np.eye(3), np.zeros(3), 0)
+    placement.update(model)
+    assert not placement.is_localized
+    seen = geometry.planar(geometry.world_t_anchor(placement.map_t_camera))
+    told = np.array([4.0, 5.0, 1.0])
+    placement.pin(told, np.diag([0.04, 0.01, 0.001]), seen, 10**10)
+    placement.update(model)
+    assert placement.is_localized
+    np.testing.assert_allclose(geometry.planar(geometry.world_t_anchor(placement.map_t_camera)), told, atol=1e-9)
+    variances = np.diag(placement.camera_covariance)[[0, 1, 5]]
+    np.testing.assert_allclose(variances, [0.04 + 0.1**2, 0.01 + 0.1**2, 0.001 + 0.05**2], rtol=0.01)
+
+
+def test_a_saved_map_is_loose_until_the_odometry_is_tied_to_it():
+    correction, model = Correction(), Model()
+    before = Placement(correction, lambda: True)
+    correction.seed(geometry.from_planar((3.0, 0, 0)), geometry.from_planar((10.0, 0, 0)), np.zeros((6, 6)))
+    saved = before.saved(model)
+    np.testing.assert_allclose(saved[0].target_t_anchor, (3.0, 0, 0), atol=1e-6)
+    assert not saved[0].has_odometry
+    correction.reset()  # a new run, whose odometry begins elsewhere
+    after = Placement(correction, lambda: True)
+    after.restore(saved, 0)
+    assert after.is_loose and not after.is_localized
+    model.has_odometry = False  # its keyframes are those of the last run
+    assert "not tied" in after.locate(place(), model).reason
+    np.testing.assert_allclose(after.locate(place(), model).pose, (4.0, 0, 0), atol=1e-6)
+    model.has_odometry = True
+    located = after.locate(place(), model) if after.update(model) is None else None
+    assert not after.is_loose and after.is_localized and located.reason == ""
+    np.testing.assert_allclose(located.pose, (4.0, 0, 0), atol=1e-6)
+    np.testing.assert_allclose(geometry.planar(correction.map_t_odom)[:2], (-7.0, 0.0), atol=1e-6)
+
+
+def test_a_pose_that_is_told_ties_a_saved_map_by_hand():
+    correction, model = Correction(), Model(has_odometry=False)
+    placement = Placement(correction, lambda: True)
+    placement.update(model)
+    placement.restore((placement.alignment,), 0)
+    placement.update(model)
+    correction.seed(geometry.from_planar((2.0, 0, 0)), np.eye(4), np.zeros((6, 6)))
+    placement.tell(0)
+    assert placement.alignment.has_odometry and not placement.is_loose
+    np.testing.assert_allclose(placement.locate(place(), model).pose, (1.0, 0, 0), atol=1e-6)  # where it was saved
