@@ -67,14 +67,12 @@ class PerceivedMap:
     true_cameras: Array
 
     def with_true_cameras(self) -> PerceivedMap:
-        """Return the map with each keyframe's patches moved, as one, as its camera moves from the prior's pose to the true.
+        """Return the map with each keyframe's patches moved with its camera, from the pose prior's pose to the true one.
 
         That is right as far as the model believes its pose prior.
         """
-        motions = [
-            compose2(true, invert2(camera)) for true, camera in zip(self.true_cameras, self.cameras, strict=True)
-        ]
-        moved = [transform_points2(motion, points) for motion, points in zip(motions, self.points, strict=True)]
+        poses = zip(self.true_cameras, self.cameras, self.points, strict=True)
+        moved = [transform_points2(compose2(true, invert2(camera)), points) for true, camera, points in poses]
         return replace(self, points=np.array(moved), cameras=self.true_cameras)
 
     def posed(self) -> PerceivedMap:
