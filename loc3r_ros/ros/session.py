@@ -271,6 +271,7 @@ class Session:
                 self._restore(path)
                 self._warn(f"The session of {path} goes on.")
         except SessionError as error:
+            self._forget()
             aside = path.with_name(f"{path.name}.refused")
             path.replace(aside)
             self._warn(f"{error} It was moved to {aside}; a new session begins.")
