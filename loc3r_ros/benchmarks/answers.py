@@ -10,7 +10,6 @@ with 4 they are those of `loc3r evaluate`), `rate` (images per second).
 
 from __future__ import annotations
 
-import array
 import tempfile
 import threading
 import time
@@ -18,42 +17,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image
-from std_srvs.srv import Trigger
-from tf2_msgs.msg import TFMessage
 
 from loc3r_ros import geometry
 from loc3r_ros.benchmarks import Measurement
+from loc3r_ros.benchmarks._conversation import RESEND, Conversation
 from loc3r_ros.benchmarks._timing import Metronome
-from loc3r_ros.benchmarks._watched_node import WatchedNode, environment
 from loc3r_ros.engines.manifest import Manifest
-from loc3r_ros.errors import ConfigError, Loc3RError
+from loc3r_ros.errors import ConfigError
 from loc3r_ros.evaluation.clips import parse_seeds
-from loc3r_ros.evaluation.engines import ANSWER_TOKENS, load_engines, subject_of
-from loc3r_ros.evaluation.poses import accuracies, heading_error, position_error
+from loc3r_ros.evaluation.engines import load_engines, subject_of
+from loc3r_ros.evaluation.poses import ACCURACIES, accuracies, heading_error, position_error
 from loc3r_ros.evaluation.run import PERIOD
+from loc3r_ros.evaluation.statistics import measured
 from loc3r_ros.geometry import Array
 from loc3r_ros.interface import ImageArray
-from loc3r_ros.msg import LanguagePose
 from loc3r_ros.prompt.template import PromptTemplate
-from loc3r_ros.ros.conversions import matrix_from_pose, matrix_from_transform, stamp_from_message, time_message
-from loc3r_ros.ros.qos import TRANSFORMS
-from loc3r_ros.ros.session import DESCRIBED_FRAME
+from loc3r_ros.ros.conversions import matrix_from_pose
 from loc3r_ros.srv import Ask, WhereAmI
 from loc3r_ros.world.sample import make_sample
 from loc3r_ros.world.splits import Split, split_of
 
-CAMERA = "camera_optical_frame"
-STEP = 10_000_000_000
-"""ns between the stamps of two frames: the frames of a video lie far apart, and no camera may seem too fast."""
-PATIENCE = 30.0
-RESEND = 2.0
-"""s after which a frame is sent again: the first may be lost while DDS matches its ends."""
-TF_PATIENCE = 1.0
 LIMIT = 1.0
 """s within which each answer should come."""
 
@@ -92,6 +77,7 @@ class Watch:
 
     Attributes:
         latencies: s from call to reply: of places and of answers, and of both while images arrive at the steady rate.
+        cpu: s that the node spent on all places and on all answers without other images, user and system.
         tf_errors: largest difference between a number of the message and of TF, for each place.
         keyframes: of the steady rate, without questions and with them, scene by scene.
         gaps: s between the stamps of two broadcasts while questions run.
@@ -100,6 +86,7 @@ class Watch:
     """
 
     latencies: dict[str, list[float]] = field(default_factory=lambda: {"place": [], "answer": [], "busy": []})
+    cpu: dict[str, float] = field(default_factory=lambda: {"place": 0.0, "answer": 0.0})
     tf_errors: list[float] = field(default_factory=list)
     keyframes: dict[str, int] = field(default_factory=lambda: {"quiet": 0, "busy": 0})
     gaps: list[float] = field(default_factory=list)
@@ -170,125 +157,6 @@ def load_scene(seed: int, situations: int, manifest: Manifest) -> Scene:
 # --- over ROS ---------------------------------------------------------------------------------------------------------
 
 
-class Conversation:
-    """The node in a process of its own, shown images and asked questions; a context manager."""
-
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        """Start the node with a memory that keeps every frame of a video."""
-        self._scratch = tempfile.TemporaryDirectory()
-        parameters: dict[str, object] = {
-            "engines": folder.resolve(),
-            "odom_frame": '""',
-            "image_qos": "reliable",
-            "keyframe_count": manifest.video.frames,
-            "keyframe_translation": 0.0,
-            "answer_tokens": ANSWER_TOKENS,
-        }
-        self._watched = WatchedNode(parameters, environment(), Path(self._scratch.name) / "node.log")
-        probe = self._watched.probe
-        self._clients: dict[Any, Any] = {kind: probe.create_client(kind, name) for kind, name in SERVICES.items()}
-        self._images = probe.create_publisher(Image, "image", QoSProfile(depth=10))
-        probe.create_subscription(TFMessage, "/tf", self._on_transforms, TRANSFORMS)
-        self._described: Array | None = None
-        self._frames = manifest.video.frames
-        self._newest_stamp = 0
-        self.stamps: list[int] = []
-
-    def __enter__(self) -> Conversation:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._watched.__exit__(*error)
-        self._scratch.cleanup()
-
-    def call(self, kind: Any, **fields: str) -> tuple[Any, float]:
-        """Return the response of a service, and the seconds from call to reply.
-
-        Raises:
-            Loc3RError: it fails, with the node's sentence.
-        """
-        client, done, ends = self._clients[kind], threading.Event(), [0.0]
-
-        def end(_: object) -> None:
-            ends[0] = time.perf_counter()
-            done.set()
-
-        begin = time.perf_counter()
-        future = client.call_async(kind.Request(**fields))
-        future.add_done_callback(end)
-        if not done.wait(PATIENCE):
-            raise Loc3RError(f"{kind.__name__} did not answer within {PATIENCE:g} s.")
-        response: Any = future.result()
-        if not response.success:
-            raise Loc3RError(f"{kind.__name__}: {response.message}")
-        return response, ends[0] - begin
-
-    def show(self, image: ImageArray) -> int:
-        """Publish an image with the next stamp, and return that."""
-        self._newest_stamp += STEP
-        message = Image(height=image.shape[0], width=image.shape[1], encoding="rgb8", step=3 * image.shape[1])
-        message.header.stamp, message.header.frame_id = time_message(self._newest_stamp), CAMERA
-        message.data = array.array("B", image.tobytes())
-        self._images.publish(message)
-        return self._newest_stamp
-
-    def show_until_kept(self, image: ImageArray) -> None:
-        """Publish an image and wait until it is a keyframe."""
-        if not self.is_kept(self.show(image), PATIENCE):
-            raise Loc3RError(f"An image did not become a keyframe within {PATIENCE:g} s.")
-
-    def is_kept(self, stamp: int, patience: float) -> bool:
-        """Return whether an image becomes a keyframe within some seconds."""
-        return _wait(lambda: stamp in self._watched.keyframes, patience)
-
-    @property
-    def keyframe_count(self) -> int:
-        """How many keyframes the node has published."""
-        return len(self._watched.keyframes)
-
-    def reset(self) -> None:
-        """Make the node forget all it has seen, so that stamps may begin in the past again."""
-        self.call(Trigger)
-        self._newest_stamp = time.time_ns() - 2 * self._frames * STEP
-        _wait(lambda: not self._watched.keyframes, PATIENCE)
-
-    def wait_until_ready(self, image: ImageArray) -> None:
-        """Wait until engines are loaded, images are kept and requests answered: DDS matches their ends one by one."""
-        sent: dict[Any, list[Any]] = {WhereAmI: [], Ask: []}  # not Trigger: a late reset would forget a frame
-        is_kept, deadline = False, time.monotonic() + PATIENCE
-        self._newest_stamp = time.time_ns() - 2 * self._frames * STEP
-        while not (is_kept and all(any(future.done() for future in futures) for futures in sent.values())):
-            if time.monotonic() > deadline:
-                raise Loc3RError("The node does not answer, or keeps no image.")
-            for kind, futures in sent.items():
-                futures.append(self._clients[kind].call_async(kind.Request()))
-            is_kept = self.is_kept(self.show(image), RESEND)
-
-    def tf_error(self, pose: LanguagePose) -> float:
-        """Return the largest difference between the numbers of a message and those of the described pose in TF."""
-        wanted = matrix_from_pose(pose.pose.pose)
-        _wait(lambda: self._described is not None and np.array_equal(self._described, wanted), TF_PATIENCE)
-        return float("inf") if self._described is None else float(np.abs(self._described - wanted).max())
-
-    def _on_transforms(self, message: TFMessage) -> None:
-        self.stamps.append(stamp_from_message(message.transforms[0].header.stamp))
-        for transform in message.transforms:
-            if transform.child_frame_id == DESCRIBED_FRAME:
-                self._described = matrix_from_transform(transform)
-
-
-SERVICES: dict[Any, str] = {WhereAmI: "where_am_i", Ask: "ask", Trigger: "reset"}
-
-
-def _wait(is_done: Any, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while not is_done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.002)
-    return True
-
-
 def hold(node: Conversation, scene: Scene, rate: float, watch: Watch) -> Told:
     """Show a scene to the node and ask everything; then measure the keyframe rate without and with questions."""
     node.reset()
@@ -303,16 +171,19 @@ def hold(node: Conversation, scene: Scene, rate: float, watch: Watch) -> Told:
 
 def ask_all(node: Conversation, scene: Scene, watch: Watch) -> Told:
     """Ask for every place and every answer, one after the other."""
-    places, answers = [], []
+    places, answers, begin = [], [], node.cpu_seconds()
     for text, _ in scene.situations:
         response, seconds = node.call(WhereAmI, situation=text)
         watch.latencies["place"].append(seconds)
         watch.tf_errors.append(node.tf_error(response.pose))
         places.append(geometry.planar(matrix_from_pose(response.pose.pose.pose)))
+    between = node.cpu_seconds()
     for question, situation in scene.questions:
         response, seconds = node.call(Ask, question=question, situation=situation)
         watch.latencies["answer"].append(seconds)
         answers.append(response.answer.answer)
+    watch.cpu["place"] += between - begin
+    watch.cpu["answer"] += node.cpu_seconds() - between
     return Told(np.array(places), answers)
 
 
@@ -380,19 +251,17 @@ def describe(
     scenes: Sequence[Scene], over_ros: Sequence[Told], evaluated: Sequence[Told], watch: Watch, rate: float
 ) -> list[Measurement]:
     """Return the numbers."""
-    true = np.array([pose for scene in scenes for _, pose in scene.situations])
     ros, known = (np.concatenate([one.places for one in told]) for told in (over_ros, evaluated))
-    rows = []
-    for name in (scores := {"over ROS": score(ros, true), "evaluation": score(known, true)})["evaluation"]:
-        there, here = scores["over ROS"][name], scores["evaluation"][name]
-        same = "the same" if there == here else f"NOT the same: {here!r}"
-        rows.append(Measurement(f"{name}, over ROS", there, UNITS.get(name, "%"), f"evaluation {same}"))
+    rows, expected = [], score(evaluated, scenes)
+    for name, value in score(over_ros, scenes).items():
+        same = "the same" if value == expected[name] else f"NOT the same: {expected[name]!r}"
+        rows.append(Measurement(f"{name}, over ROS", value, UNITS.get(name, "%"), f"evaluation {same}"))
     difference = ros - known
     difference[:, 2] = geometry.wrap_angle(difference[:, 2])
     said, right = ([text for one in told for text in one.answers] for told in (over_ros, evaluated))
     equal = sum(map(str.__eq__, said, right))
     rows += [
-        Measurement("places: largest difference", float(np.abs(difference).max()), "m, rad", f"{len(true)} situations"),
+        Measurement("places: largest difference", float(np.abs(difference).max()), "m, rad", f"{len(ros)} situations"),
         Measurement("answers with the same words", equal, "answers", f"of {len(said)}"),
         Measurement("TF against the message: largest difference", max(watch.tf_errors), "m", "described pose"),
     ]
@@ -400,6 +269,9 @@ def describe(
         seconds = np.array(watch.latencies[name])
         late = f"{np.median(seconds):.3f} s in the middle, {(seconds > LIMIT).sum()} of {len(seconds)} over {LIMIT:g} s"
         rows.append(Measurement(f"call to reply: {title}", float(seconds.max()), "s", f"the longest; {late}"))
+    for name, spent in watch.cpu.items():
+        each = 1e3 * spent / max(len(watch.latencies[name]), 1)
+        rows.append(Measurement(f"CPU of the node: {name}", each, "ms", "each, with TF meanwhile"))
     for name in ("quiet", "busy"):
         kept = watch.keyframes[name]
         note = f"{kept} of {watch.frames} images at {rate:g} Hz" + (", one question after the other" * (name == "busy"))
@@ -412,8 +284,11 @@ def describe(
 UNITS = {"median_m": "m", "median_deg": "deg"}
 
 
-def score(places: Array, true: Array) -> dict[str, float]:
-    """Return the numbers of the evaluation's table for (S, 3) places."""
-    metres, degrees = position_error(places, true), heading_error(places, true)
-    shares = {name: 100.0 * float(right.mean()) for name, right in accuracies(metres, degrees).items()}
-    return {**shares, "median_m": float(np.median(metres)), "median_deg": float(np.median(degrees))}
+def score(told: Sequence[Told], scenes: Sequence[Scene]) -> dict[str, float]:
+    """Return the numbers of the evaluation's table."""
+    true = [np.array([pose for _, pose in scene.situations]).reshape(-1, 3) for scene in scenes]
+    pairs = [(one.places, poses) for one, poses in zip(told, true, strict=True)]
+    metres, degrees = (measured([error(*pair) for pair in pairs]) for error in (position_error, heading_error))
+    right = accuracies(metres.value, degrees.value)
+    shares = {name: 100.0 * float(right[name].mean()) for name in ACCURACIES}
+    return {**shares, "median_m": metres.median().value, "median_deg": degrees.median().value}

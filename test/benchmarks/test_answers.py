@@ -31,7 +31,14 @@ def test_training_scenes_are_refused():
 
 def test_a_difference_is_told():
     scene = answers.Scene(np.zeros((2, 4, 4, 3), np.uint8), [("here", np.zeros(3))], [("What?", "")])
-    watch = answers.Watch({"place": [0.1], "answer": [1.5], "busy": [0.2]}, [0.25], {"quiet": 2, "busy": 1}, [0.05], 2)
+    watch = answers.Watch(
+        latencies={"place": [0.1], "answer": [1.5], "busy": [0.2]},
+        cpu={"place": 0.05, "answer": 0.2},
+        tf_errors=[0.25],
+        keyframes={"quiet": 2, "busy": 1},
+        gaps=[0.05],
+        frames=2,
+    )
     over_ros, evaluated = (
         answers.Told(np.array([[0.0, 3.0, 3.1]]), ["one"]),
         answers.Told(np.array([[0, 0, -3.1]]), ["two"]),
@@ -40,5 +47,6 @@ def test_a_difference_is_told():
     assert rows["acc_1.0m, over ROS"].note == "evaluation NOT the same: 100.0"
     assert rows["places: largest difference"].value == 3.0
     assert (rows["answers with the same words"].value, rows["answers with the same words"].note) == (0, "of 1")
+    assert rows["CPU of the node: answer"].value == 200.0
     assert "1 of 1 over 1 s" in rows["call to reply: answer"].note
     assert (rows["keyframe rate, quiet"].value, rows["keyframe rate, busy"].value) == (5.0, 2.5)
