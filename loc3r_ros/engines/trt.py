@@ -31,6 +31,8 @@ TYPES = {"float32": "FLOAT", "float16": "HALF", "int64": "INT64", "uint8": "UINT
 STAGED = 1 << 16
 """Bytes of the largest output that is written to a fixed place and copied to its buffer from there: the cache rows of
 one token. Their place moves with every token, and a CUDA graph cannot follow."""
+ALIGNMENT = 256
+"""Bytes; TensorRT's documentation of setTensorAddress asks for addresses that are multiples of it."""
 GRAPHS = 4
 """CUDA graphs that an engine keeps."""
 RECENT = 8
@@ -198,17 +200,20 @@ class TensorRTEngine:
 
     def _place_inputs(self, run: Run, values: Mapping[str, Value]) -> None:
         for name, value in values.items():
-            if isinstance(value, DeviceBuffer):
+            if isinstance(value, DeviceBuffer) and is_aligned(value):
                 run.addresses[name] = value.address
+                continue
+            slot = self._slot(name, value.nbytes)
+            run.addresses[name] = slot.address
+            if isinstance(value, DeviceBuffer):
+                self._gpu.copy(slot.address, value.address, value.nbytes)
             else:
-                slot = self._slot(name, value.nbytes)
                 slot.fill(np.asarray(value))
-                run.addresses[name] = slot.address
 
     def _place_outputs(self, run: Run, targets: Mapping[str, DeviceBuffer], sizes: Mapping[str, int]) -> None:
         for name, tensor in self.spec.outputs.items():
             target = targets.get(name)
-            if target is not None and target.nbytes > STAGED:
+            if target is not None and target.nbytes > STAGED and is_aligned(target):
                 run.addresses[name] = target.address
                 continue
             shape = tuple(size if isinstance(size, int) else sizes[size] for size in tensor.shape)
@@ -287,6 +292,11 @@ class TensorRTBackend:
     def allocate(self, shape: tuple[int, ...], dtype: str) -> DeviceBuffer:
         """See `Backend`."""
         return DeviceBuffer.zeros(self.gpu, shape, np.dtype(dtype))
+
+
+def is_aligned(buffer: DeviceBuffer) -> bool:
+    """Say whether TensorRT can be given a buffer's address; rows of a small model's cache may begin anywhere."""
+    return buffer.address % ALIGNMENT == 0
 
 
 def check_tensors(engine: Any, spec: GraphSpec) -> None:

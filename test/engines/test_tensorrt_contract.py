@@ -135,6 +135,24 @@ def test_tokens_are_cuda_graphs(result):
     assert result["variable"]["launched"] == 0
 
 
+def test_what_does_not_fit_is_refused(result):
+    missing, shape, kind, size, stranger = result["misuse"]["said"]
+    assert "vision.plan needs the input 'image'" in missing
+    assert "'image' of vision.plan must be a uint8 array of shape (32, 32, 3), not uint8 (31, 32, 3)" in shape
+    assert "not int64 (32, 32, 3)" in kind
+    assert "'tokens' of vision.plan must be" in size
+    assert "belongs to another backend" in stranger
+
+
+def test_rows_may_begin_anywhere(result):
+    """TensorRT wants addresses that are multiples of 256, and the simulation refuses others."""
+    assert result["misuse"]["misaligned"]
+
+
+def test_dropped_buffers_are_used_again_or_freed(result):
+    assert result["misuse"]["kept"] <= 2
+
+
 def test_threads_take_turns(result):
     assert result["threads"]
 

@@ -129,6 +129,28 @@ def refusal(function, *arguments):
     return ""
 
 
+def misuse(folder):
+    """Return what is said of inputs and buffers that do not fit, and how much memory stays when buffers are dropped."""
+    engines = load(folder)
+    vision, allocate = engines.vision, engines.backend.allocate
+    picture = np.zeros((32, 32, 3), np.uint8)
+    said = [
+        refusal(vision.run, {}),
+        refusal(vision.run, {"image": np.zeros((31, 32, 3), np.uint8)}),
+        refusal(vision.run, {"image": allocate((32, 32, 3), "int64")}),
+        refusal(vision.run, {"image": picture}, {"tokens": allocate((1, 32), "float16")}),
+        refusal(vision.run, {"image": picture}, {"tokens": object()}),
+    ]
+    shape = engines.vision.spec.outputs["tokens"].shape
+    rows = allocate((1 + shape[0], *shape[1:]), "float16")  # the second row begins at no multiple of 256
+    vision.run({"image": picture}, {"tokens": rows.rows(1, 1 + shape[0])})
+    is_same = np.array_equal(rows.read()[1:], vision.run({"image": picture})["tokens"])
+    before = len(machine.memory.blocks)
+    for size in range(1, 60):
+        allocate((size, 1000), "float16").write(np.ones((size, 1000), np.float16))
+    return {"said": said, "misaligned": is_same, "kept": len(machine.memory.blocks) - before}
+
+
 def in_threads(folder):
     """Run one engine from several threads at once; return whether all got the same."""
     engines, results = load(folder), {}
@@ -196,7 +218,7 @@ def everything(fixed, variable, scratch):
             "decodes alike": bool(np.allclose(found_logits, logits, atol=5e-3)),
         }
     machine.reset()
-    result["threads"] = in_threads(out)
+    result["threads"], result["misuse"] = in_threads(out), misuse(out)
     quantise.BLOCK = weight_only.BLOCK = 16
     for precision in ("int8", "int4"):
         build(fixed, scratch / precision, precision)

@@ -23,7 +23,9 @@ class Memory:
         self.blocks = {}
 
     def add(self, nbytes):
-        block = np.zeros(nbytes, np.uint8)
+        """Return a block that begins at a multiple of 256, as CUDA's do."""
+        room = np.zeros(nbytes + 255, np.uint8)
+        block = room[-room.ctypes.data % 256 :][:nbytes]
         self.blocks[block.ctypes.data] = block
         return block
 
@@ -102,14 +104,20 @@ class DeviceAllocation:
 
 
 class PagelockedHostAllocation(bytearray):
+    """Has room to begin at a multiple of 256."""
+
     is_mapped = False
 
     def get_device_pointer(self):
         if not self.is_mapped:
             raise Error("this memory is not mapped")
-        array = np.frombuffer(self, np.uint8)
+        array = np.frombuffer(self, np.uint8)[self.offset :]
         machine.memory.blocks[array.ctypes.data] = array
         return array.ctypes.data
+
+    @property
+    def offset(self):
+        return -np.frombuffer(self, np.uint8).ctypes.data % 256
 
 
 class Machine:
@@ -154,9 +162,9 @@ def mem_alloc(nbytes):
 
 def pagelocked_empty(shape, dtype, order="C", mem_flags=0):
     need_context()
-    allocation = PagelockedHostAllocation(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    allocation = PagelockedHostAllocation(int(np.prod(shape)) * np.dtype(dtype).itemsize + 255)
     allocation.is_mapped = bool(mem_flags & host_alloc_flags.DEVICEMAP)
-    return np.ndarray(shape, dtype, allocation)
+    return np.ndarray(shape, dtype, allocation, allocation.offset)
 
 
 def memset_d8_async(dest, data, size, stream=None):

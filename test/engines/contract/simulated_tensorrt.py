@@ -219,6 +219,7 @@ class IExecutionContext:
 
     def set_tensor_address(self, name, memory):
         assert name in self.engine.inputs or name in self.engine.outputs
+        assert memory % 256 == 0, f"{name} begins at {memory:#x}"
         self.addresses[name] = memory
         return memory != 0
 
