@@ -2,7 +2,7 @@
 
 CPU time is user and system time over all threads. "Anew" is how the paper's code answers: pose prior and vision on all
 frames, and the whole prompt, for every question. "transformers" is that with the pose prior left out: the same weights
-in PyTorch, answered by transformers' own `generate`.
+in PyTorch, answered by transformers' own `generate`. Option: `threads` (2).
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 """
 
 
-def measure() -> list[Measurement]:
-    """Export a nano model with random weights and measure it with two threads."""
-    torch.set_num_threads(THREADS)
+def measure(threads: int = THREADS) -> list[Measurement]:
+    """Export a nano model with random weights and measure it, onnxruntime and torch with so many threads."""
+    torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "nano"
         source = random_source(preset("nano"))
         export_engines(source, folder)
-        engines = EngineSet.load(folder, THREADS)
+        engines = EngineSet.load(folder, threads)
         film = Film(engines, max(KEYFRAMES))
         return [
             *frame_rows(engines, film),

@@ -138,9 +138,11 @@ class LanguageGraph(nn.Module):
         """
         config = self.config
         rows = torch.arange(embeddings.shape[0], device=embeddings.device)
-        rotation = rotary((start + rows)[None], config.head_dim, config.rope_theta, embeddings.dtype)
+        rotation = rotation_of(start + rows, config, embeddings.dtype)
         prefix, suffix = caches[: 2 * config.layers], caches[2 * config.layers :]
-        blocked = (blocked_prefix(prefix[0], prefix_length), blocked_locals(rows, suffix[0], suffix_length))
+        groups = config.heads // config.kv_heads
+        near = blocked_locals(rows, suffix[0], suffix_length).repeat(groups, 1)
+        blocked = (blocked_prefix(prefix[0], prefix_length), near)
         states, new = embeddings, []
         for index, layer in enumerate(self.language.layers):
             assert isinstance(layer, Qwen2DecoderLayer)
@@ -200,33 +202,40 @@ def attend(
         attention: Qwen2's attention, for its four projections.
         config: sizes.
         states: (T, width) normalised hidden states.
-        rotation: cosine and sine, (1, T, head_dim).
-        blocked: to add to the logits: (P,) for the prefix, (T, Q + T) for suffix and new tokens; float32.
+        rotation: cosine and signed sine, (T, 1, head_dim).
+        blocked: to add to the logits: (P,) for the prefix; (groups * T, Q + T) for suffix and new tokens, once for each
+            head that shares keys; float32.
         prefix: keys and values (P, kv_heads, head_dim).
         suffix: keys and values (Q, kv_heads, head_dim).
 
     Returns:
         (T, width) and the new keys and values, (T, kv_heads, head_dim).
     """
-    length, groups = states.shape[0], config.heads // config.kv_heads
-    queries = rotated(attention.q_proj(states).view(length, config.heads, config.head_dim), rotation)
-    keys = rotated(attention.k_proj(states).view(length, config.kv_heads, config.head_dim), rotation)
-    values = attention.v_proj(states).view(length, config.kv_heads, config.head_dim)
-    queries = queries * config.head_dim**-0.5
-    queries = queries.view(length, config.kv_heads, groups, config.head_dim).permute(1, 2, 0, 3)
-    queries = queries.reshape(config.kv_heads, groups * length, config.head_dim)
+    groups, dim = config.heads // config.kv_heads, config.head_dim  # -1: sizes that a graph need not compute
+    queries = rotated(attention.q_proj(states).view(-1, config.heads, dim), rotation)
+    keys = rotated(attention.k_proj(states).view(-1, config.kv_heads, dim), rotation)
+    values = attention.v_proj(states).view(-1, config.kv_heads, dim)
+    queries = (queries * dim**-0.5).view(-1, config.kv_heads, groups, dim).permute(1, 2, 0, 3)
+    queries = queries.reshape(config.kv_heads, -1, dim)
     local_keys, local_values = torch.cat((suffix[0], keys)), torch.cat((suffix[1], values))
     far = (queries @ prefix[0].permute(1, 2, 0)).float() + blocked[0]
-    near = (queries @ local_keys.permute(1, 2, 0)).float() + blocked[1].repeat(groups, 1)
+    near = (queries @ local_keys.permute(1, 2, 0)).float() + blocked[1]
     weights = F.softmax(torch.cat((far, near), dim=-1), dim=-1).to(states.dtype)
     split = prefix[0].shape[0]
     mixed = weights[..., :split] @ prefix[1].permute(1, 0, 2) + weights[..., split:] @ local_values.permute(1, 0, 2)
-    mixed = mixed.view(config.kv_heads, groups, length, config.head_dim).permute(2, 0, 1, 3)
-    return attention.o_proj(mixed.reshape(length, config.heads * config.head_dim)), keys, values
+    mixed = mixed.view(config.kv_heads, groups, -1, dim).permute(2, 0, 1, 3)
+    return attention.o_proj(mixed.reshape(-1, config.heads * dim)), keys, values
 
 
 def rotated(heads: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """Return (T, heads, head_dim) turned by rotary embeddings; Qwen2 pairs element d with d + head_dim / 2."""
-    cosine, sine = (part[0][:, None] for part in rotation)
-    first, second = heads.chunk(2, dim=-1)
-    return heads * cosine + torch.cat((-second, first), dim=-1) * sine
+    cosine, signed_sine = rotation
+    first, second = heads.split(heads.shape[-1] // 2, dim=-1)
+    return heads * cosine + torch.cat((second, first), dim=-1) * signed_sine
+
+
+def rotation_of(positions: Tensor, config: LanguageConfig, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return cosine and sine, each (T, 1, head_dim), the sine with the sign that each half of a head takes it with."""
+    cosine, sine = (part[0][:, None] for part in rotary(positions[None], config.head_dim, config.rope_theta, dtype))
+    first, second = sine.split(config.head_dim // 2, dim=-1)
+    return cosine, torch.cat((-first, second), dim=-1)
