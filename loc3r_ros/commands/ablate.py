@@ -52,15 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
     seeds = parse_seeds(arguments.seeds)
     check_seeds(seeds, (Split.TEST, Split.VALIDATION))
     deadline = time.monotonic() + 60 * arguments.minutes if arguments.minutes else float("inf")
+    repeats, names = range(arguments.repeats), arguments.only
+    runs = [(name, load_recipe(name, repeat, arguments.set)) for repeat in repeats for name in names]
+    for name, config in runs:
+        folder = _folder(arguments, name, config)
+        if not _train(name, config, arguments.model, folder, deadline):
+            print(f"Paused in {folder}. Give the same command again to go on.")
+            return 0
     found: dict[str, list[Examined]] = {name: [] for name in arguments.only}
-    for repeat in range(arguments.repeats):
-        for name in arguments.only:
-            config = load_recipe(name, repeat, arguments.set)
-            folder = arguments.runs / f"{name}_{config.seed}"
-            if not _train(name, config, arguments.model, folder, deadline):
-                print(f"Paused in {folder}. Give the same command again to go on.")
-                return 0
-            found[name] += _examine(folder, config, seeds)
+    for name, config in runs:
+        found[name] += _examine(_folder(arguments, name, config), config, seeds)
     report = {name: score(examined) for name, examined in found.items()}
     about = {"seeds": arguments.seeds, "repeats": arguments.repeats, "set": arguments.set}
     write_json(arguments.json, report | {"run": about})
@@ -80,6 +81,11 @@ def load_recipe(name: str, repeat: int, changes: Sequence[str]) -> TrainConfig:
     recipe = "camera" if name == "blind" else name
     config = load_config(find_resource(f"config/train/nano_ablation_{recipe}.yaml"), changes)
     return replace(config, seed=config.seed + repeat)
+
+
+def _folder(arguments: argparse.Namespace, name: str, config: TrainConfig) -> Path:
+    folder: Path = arguments.runs / f"{name}_{config.seed}"
+    return folder
 
 
 def _train(name: str, config: TrainConfig, model: Path, folder: Path, deadline: float) -> bool:

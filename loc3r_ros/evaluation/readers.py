@@ -67,7 +67,7 @@ class PerceivedMap:
     true_cameras: Array
 
     def with_true_cameras(self) -> PerceivedMap:
-        """Return the map with each keyframe's patches moved with its camera, from the pose prior's pose to the true one.
+        """Return the map with each keyframe's patches moved with its camera, from the prior's pose to the true one.
 
         That is right as far as the model believes its pose prior.
         """
@@ -100,7 +100,7 @@ class PerceivedMap:
 def read(reading: Reading, perceived: PerceivedMap) -> Array:
     """Return the (3,) pose that a perfect reader finds on a map.
 
-    It is as far from the thing that it is beside as in truth, and sees the thing that it faces in the same direction.
+    The reader is as far from the thing beside it as in truth, and sees the thing that it faces in the same direction.
     """
     true = [landmark.place for landmark in (reading.beside, reading.faced)]
     here = [perceived.place_of(landmark) for landmark in (reading.beside, reading.faced)]
