@@ -68,14 +68,14 @@ def test_the_command_can_be_imported_by_its_processes():
 @pytest.mark.slow
 def test_several_processes_come_to_the_same(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("loc3r_ros.evaluation.processes.BLOCK", 1)
-    command = ["evaluate", "--engines", str(folder), "--seeds", "1100000:1100003", "--walks", "1", "--json"]
+    command = ["evaluate", "--engines", str(folder), "--seeds", "1100000:1100002", "--walks", "0", "--json"]
     records = []
     for processes in (1, 2):
         out = tmp_path / f"{processes}.json"
         assert main([*command, str(out), "--processes", str(processes)]) == 0
         records.append(out.with_suffix(".records.jsonl").read_text())
     assert records[0] == records[1]
-    assert records[0].count("\n") == 1 + 3
+    assert records[0].count("\n") == 1 + 2
 
 
 @pytest.mark.slow
