@@ -9,6 +9,8 @@ has none, and may unpack them when it compiles.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +26,9 @@ from loc3r_ros.export.quantise import BLOCK, BLOCK_OPSET, OUTPUT_HEADS, block_sc
 IR_VERSION = 10
 """The first with 4-bit integers."""
 ALIGNMENT = 64
+CHUNK = 1 << 16
+"""Weights that are quantised at once; few enough for a processor's cache."""
+SMALLEST_SCALE = np.finfo(np.float16).tiny
 
 
 def quantise(matrix: Array, precision: str) -> tuple[Array, Array]:
@@ -36,8 +41,26 @@ def quantise(matrix: Array, precision: str) -> tuple[Array, Array]:
     Returns:
         (inputs, outputs) int8 codes, and float16 scales (outputs,) or (inputs / BLOCK, outputs).
     """
-    codes, scales = (block_scales if precision == "int4" else column_scales)(matrix.astype(np.float32))
-    return codes, np.maximum(scales, np.finfo(np.float16).tiny).astype(np.float16)
+    inputs, outputs = matrix.shape
+    codes = np.empty((inputs, outputs), np.int8)
+    scales = np.empty((inputs // BLOCK, outputs) if precision == "int4" else (1, outputs), np.float16)
+
+    def work(part: slice) -> None:
+        """Quantise some columns, or in int4 some rows of blocks: neither knows of the others."""
+        if precision == "int4":
+            rows = slice(part.start * BLOCK, part.stop * BLOCK)
+            codes[rows], found = block_scales(matrix[rows].astype(np.float32))
+            scales[part] = np.maximum(found, SMALLEST_SCALE)
+        else:
+            codes[:, part], found = column_scales(matrix[:, part].astype(np.float32))
+            scales[0, part] = np.maximum(found, SMALLEST_SCALE)
+
+    count, width = (len(scales), BLOCK * outputs) if precision == "int4" else (outputs, inputs)
+    step = max(1, CHUNK // width)
+    parts = [slice(start, min(start + step, count)) for start in range(0, count, step)]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # numpy lets go of the interpreter
+        list(pool.map(work, parts))
+    return codes, scales if precision == "int4" else scales[0]
 
 
 def packed(codes: Array) -> Array:
