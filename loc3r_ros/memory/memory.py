@@ -83,6 +83,7 @@ class Memory:
         self._epoch = 0
         self._held: dict[int, Held] = {}
         self._whereabouts: Whereabouts | None = None
+        self._last: Snapshot | None = None
         self._anchors: dict[int, Anchor] = {}
         self._sequence = FrameSequence(engines, self._frames, anchor_id=0)
         self.timings: dict[str, float] = {}
@@ -97,9 +98,11 @@ class Memory:
             NotReadyError: there is no keyframe yet.
         """
         snapshot = self._sequence.snapshot
-        if not snapshot.entries:
+        if snapshot.entries:
+            return snapshot
+        if self._last is None:
             raise NotReadyError("No keyframe yet: wait until the camera has sent its first image.")
-        return snapshot
+        return self._last
 
     @property
     def whereabouts(self) -> Whereabouts:
@@ -150,7 +153,9 @@ class Memory:
     def capture(self) -> SavedMemory:
         """Return all that the memory holds; NotReadyError where that is nothing."""
         with self._lock:
-            sequence, snapshot, whereabouts = self._sequence, self.snapshot, self.whereabouts
+            sequence, snapshot, whereabouts = self._sequence, self._sequence.snapshot, self.whereabouts
+            if not snapshot.entries:
+                raise NotReadyError("There is no keyframe to save: wait for the next image.")
             state, count, anchor_t_world = sequence.tracker.state(), sequence.tracker.count, sequence.anchor_t_world
             keyframes, held = self._buffer.keyframes, tuple(self._held.values())
             anchor = self._anchors[sequence.anchor_id]
@@ -221,14 +226,14 @@ class Memory:
             if self._held:
                 self._begin_rebuild(is_linked=False)
             else:
-                self._whereabouts = None
+                self._last = self.snapshot  # it answers until the next frame is in
                 self._sequence = FrameSequence(self._engines, self._frames, self._sequence.anchor_id + 1)
 
     def _forget(self) -> None:
         self._epoch += 1  # a rebuild under way gives up
         self._buffer.reset()
         self._held.clear()
-        self._whereabouts = None
+        self._whereabouts = self._last = None
         self._sequence = FrameSequence(self._engines, self._frames, self._sequence.anchor_id + 1)
 
     def _look(self, frame: Frame, watch: Stopwatch) -> Keyframe | None:

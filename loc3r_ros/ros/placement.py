@@ -95,6 +95,7 @@ class Placement:
         self.described: FloatArray | None = None
         self.map_t_camera: FloatArray | None = None
         self.camera_covariance: FloatArray = np.zeros((6, 6))
+        self._sigma: FloatArray = np.zeros(3)
 
     # --- what was saved, or is told -----------------------------------------------------------------------------------
 
@@ -131,7 +132,8 @@ class Placement:
         alignment = self._aligner.latest
         if alignment is None:
             raise NotReadyError("Nothing has been seen yet.")
-        pinned = alignment.pinned(alignment.find(seen)[0], map_t_body, covariance)
+        noise = np.diag(self._sigma**2)  # of where the pose prior had it
+        pinned = alignment.pinned(alignment.find(seen)[0], map_t_body, covariance + noise)
         self._aligner.adopt(pinned, since=stamp)
         self._is_told, self.described = True, None
 
@@ -206,7 +208,7 @@ class Placement:
             self.map_t_camera = None
             return
         camera = trajectory.anchor_t_newest
-        sigma = np.array([trajectory.position_sigma, trajectory.position_sigma, trajectory.heading_sigma])
+        self._sigma = np.array([trajectory.position_sigma, trajectory.position_sigma, trajectory.heading_sigma])
         seen = np.array([*camera[:2, 3], geometry.camera_heading(camera)])
-        self.camera_covariance = in_space(alignment.apply(seen, np.diag(sigma**2))[1])
+        self.camera_covariance = in_space(alignment.apply(seen, np.diag(self._sigma**2))[1])
         self.map_t_camera = alignment.camera(camera)

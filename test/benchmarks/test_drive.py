@@ -49,7 +49,6 @@ def test_a_pose_prior_that_goes_wrong_does_not_bend_the_map(engines, has_odometr
     failures, seconds = log.array("failures"), log.array("seconds")
     assert failures[seconds < 20.0].max() == 0 and failures[-1] == 1
     assert seconds[failures > 0][0] < 22.0
-    assert log.anchor[-1] > 3  # evictions, too
     step = np.hypot(*(off[seconds > 22.0][0] - off[seconds < 20.0][-1])[:2])
     assert step < (0.1 if has_odometry else 0.7)  # the jump was 1.7 m
     squares = [e @ np.linalg.solve(c, e) for e, c in zip(

@@ -42,12 +42,16 @@ def test_the_newest_keyframes_are_run_anew_under_an_anchor_of_their_own(film, me
 
 def test_where_nothing_is_left_the_next_frame_is_the_first(film, memory):
     memory.reanchor(9 * SECOND)
-    for attribute in ("snapshot", "whereabouts"):
-        with pytest.raises(NotReadyError):
-            getattr(memory, attribute)
     assert memory.keyframes == () and not memory.is_rebuilding
+    assert numbers(memory) == [0, 1, 2, 3] and memory.whereabouts.anchor_id == 0  # they answer until then
+    with pytest.raises(NotReadyError, match="no keyframe to save"):
+        memory.capture()
     assert memory.observe(film.frame(4)).index == 4  # an index names one keyframe for ever
-    assert memory.snapshot.anchor_id == 1 and memory.anchor(1).previous_t_anchor is None
+    assert numbers(memory) == [4] and memory.anchor(1).previous_t_anchor is None
+    assert memory.snapshot.anchor_id == memory.whereabouts.anchor_id == 1
+    memory.reset()
+    with pytest.raises(NotReadyError, match="No keyframe yet"):
+        memory.snapshot  # noqa: B018
 
 
 def test_the_camera_and_questions_do_not_wait_for_it(film):
