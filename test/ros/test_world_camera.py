@@ -1,6 +1,7 @@
 """The simulated robot in a process of its own: what it says agrees with the truth, and it goes where it is sent."""
 
 import math
+import re
 import signal
 import time
 
@@ -261,6 +262,28 @@ def test_parameters_are_read_at_the_start(probe, robot):
     response = probe.call(SetParameters, "world_camera/set_parameters", parameters=[change])
     assert not response.results[0].successful
     assert "restart world_camera" in response.results[0].reason
+
+
+def test_the_page_names_every_topic_with_its_type(probe, robot):
+    """docs/world_camera.md and the graph of the running robot, both ways."""
+    page = (ROOT / "docs" / "world_camera.md").read_text()
+    rows = re.findall(r"^\| (pub|sub) \| `/?(\w[^`]*)` \| (\S+) \|", page, re.MULTILINE)
+    written = {(kind, f"/{name}", package_type.replace("/", "/msg/")) for kind, name, package_type in rows}
+    node = probe.node
+    getters = {"pub": node.get_publisher_names_and_types_by_node, "sub": node.get_subscriber_names_and_types_by_node}
+    found = {
+        (kind, name, types[0])
+        for kind, getter in getters.items()
+        for name, types in getter("world_camera", "/")
+        if name not in STANDARD
+    }
+    assert {row for row in found if row[1] not in TIME_AND_TF} == {row for row in written if row[1] not in TIME_AND_TF}
+    assert ("pub", "/clock", "rosgraph_msgs/msg/Clock") in written
+
+
+STANDARD = {"/parameter_events", "/rosout"}
+TIME_AND_TF = {"/clock", "/robot_clock", "/tf", "/tf_static"}
+"""The clock comes by parameter, and this robot calls it otherwise; TF has a section of its own."""
 
 
 def test_a_wish_to_end_ends_it_well(robot):
