@@ -20,6 +20,7 @@ MAX_SPREAD = 0.35
 MAX_TURN_SPREAD = math.radians(10.0)
 MAX_CLAUSES = 4
 TRIES = 120
+"""Attempts for every four situations that are wanted."""
 FAR = 0.6
 """What is faced or beside lies further away than this, metres: a bearing to something at hand says little."""
 
@@ -67,7 +68,7 @@ def make_situations(stage: Stage, count: int, draw: Draw) -> list[Situation]:
     """
     named = [item for item in stage.named if item.mount is not Mount.FLAT]
     found: list[Situation] = []
-    for _ in range(TRIES if len(named) >= 3 else 0):
+    for _ in range(TRIES * math.ceil(count / 4) if len(named) >= 3 else 0):
         if len(found) == count:
             break
         situation = _try(stage, named, draw)
