@@ -255,7 +255,10 @@ class Loc3rNode(GuardedLifecycleNode):
 
     def _report(self) -> None:
         stamp = self.get_clock().now().nanoseconds
-        self._diagnostics.publish(self._reporter.report(self.state, self._session, self.parameters, stamp))
+        message = self._reporter.report(self.state, self._session, self.parameters, stamp)
+        for status in message.status:
+            status.hardware_id = self.get_fully_qualified_name()  # several robots share /diagnostics
+        self._diagnostics.publish(message)
 
 
 def explain_state(state: str, name: str, is_starting: bool) -> str:

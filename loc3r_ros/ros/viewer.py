@@ -44,15 +44,15 @@ from loc3r_ros.ros.viewer_inputs import (
     image_source,
 )
 from loc3r_ros.ros.viewer_parameters import ViewerParameters
-from loc3r_ros.viewer.content import Level, Picture, Status, Timing, View
+from loc3r_ros.viewer.content import Level, Picture, Robot, Status, Timing, View
 from loc3r_ros.viewer.page import Actions, Page
 
 WATCH_PERIOD = 0.5
 """s between two looks at the graph and at whether anybody looks at the page."""
 SILENCE = 3.5
 """s without diagnostics, which come once a second, after which the node counts as silent."""
-STALE = 2_000_000_000
-"""ns after which a pose no longer tells where the robot is."""
+STALE = 5_000_000_000
+"""ns after which a pose no longer tells where the robot is; transforms are kept for 10 s."""
 
 
 class LocViewer(Node):
@@ -116,8 +116,13 @@ class LocViewer(Node):
         if time.monotonic() - self._heard_at > SILENCE:
             self._page.show_status(self._describe_absence(target))
 
+    @property
+    def _node_name(self) -> str:
+        """Full name of the node that the page belongs to; before it is found, that which it should have."""
+        return f"{self.get_namespace().rstrip('/')}/{self._target.name if self._target else 'loc3r'}"
+
     def _describe_absence(self, target: Target | None) -> Status:
-        name = f"{self.get_namespace().rstrip('/')}/{target.name if target else 'loc3r'}"
+        name = self._node_name
         if target is not None:
             return Status(
                 Level.WARN, f"{name} is silent", ("No diagnostics for some seconds: it hangs, or it has died.",)
@@ -186,7 +191,7 @@ class LocViewer(Node):
             self._page.show_exchange(viewer_messages.exchange(message))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        parts = viewer_messages.parts(message)
+        parts = viewer_messages.parts(message, self._node_name)
         if not parts:
             return
         self._heard_at = time.monotonic()
@@ -199,28 +204,32 @@ class LocViewer(Node):
     # --- what is shown ------------------------------------------------------------------------------------------------
 
     def _show(self) -> None:
-        """Show the newest picture and where the robot is."""
-        if not self._page.is_watched:
-            return
+        """Show the newest picture and where the robot was when it was taken."""
         message, self._image = self._image, None
-        camera = None
-        if message is not None:
-            camera = self._camera_at(message)
-            try:
-                self._page.show_picture(Picture(decode_image(message), camera))
-            except ImageError as error:
-                self.get_logger().warning(f"Not shown: {error}", throttle_duration_sec=5.0)
-        pose = self._pose
-        if pose is not None and not (message is not None and _age(pose, message) > STALE):
-            self._page.scene.show_robot(viewer_messages.robot(pose))
-        elif camera is not None:
-            self._page.scene.show_robot(viewer_messages.robot_below(camera))
-
-    def _camera_at(self, message: Image | CompressedImage) -> FloatArray | None:
-        """Return where the camera was when it took a picture, (4, 4) in the map; None where nobody knows."""
-        stamp = stamp_from_message(message.header.stamp)
+        if message is None or not self._page.is_watched:
+            return
+        camera = self._camera_at(message.header.frame_id, stamp_from_message(message.header.stamp))
         try:
-            return self._transforms.lookup(self._map_frame, message.header.frame_id, stamp)
+            self._page.show_picture(Picture(decode_image(message), camera))
+        except ImageError as error:
+            self.get_logger().warning(f"Not shown: {error}", throttle_duration_sec=5.0)
+        robot = self._robot_at(message, camera)
+        if robot is not None:
+            self._page.scene.show_robot(robot)
+
+    def _robot_at(self, message: Image | CompressedImage, camera: FloatArray | None) -> Robot | None:
+        """Return where the robot was at a picture: its last pose, and the way of its camera since."""
+        pose = self._pose
+        if pose is None or stamp_from_message(message.header.stamp) - stamp_from_message(pose.header.stamp) > STALE:
+            return None if camera is None else viewer_messages.robot_below(camera)
+        robot = viewer_messages.robot(pose)
+        before = self._camera_at(message.header.frame_id, stamp_from_message(pose.header.stamp))
+        return robot if camera is None or before is None else viewer_messages.carried(robot, before, camera)
+
+    def _camera_at(self, frame: str, stamp: int) -> FloatArray | None:
+        """Return where the camera was at a stamp (ns), (4, 4) in the map; None where nobody knows."""
+        try:
+            return self._transforms.lookup(self._map_frame, frame, stamp)
         except TransformError:
             return None
 
@@ -238,10 +247,6 @@ class LocViewer(Node):
 
     def _stop(self) -> None:
         self._asker.stop()
-
-
-def _age(pose: PoseWithCovarianceStamped, image: Image | CompressedImage) -> int:
-    return stamp_from_message(image.header.stamp) - stamp_from_message(pose.header.stamp)
 
 
 def main(args: Sequence[str] | None = None) -> int:

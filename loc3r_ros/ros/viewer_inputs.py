@@ -32,6 +32,10 @@ SMALL = 128
 """Pixels on the longer side of a kept picture."""
 
 
+Wanted = dict[tuple[str, str], tuple[Any, Callable[[Any], None], QoSProfile]]
+"""(topic, name of the type) -> type, callback, quality of service."""
+
+
 @dataclass(frozen=True)
 class Target:
     """The node that the page belongs to.
@@ -84,12 +88,8 @@ class Subscriptions:
         self._node = node
         self._held: dict[tuple[str, str], Subscription] = {}
 
-    def want(self, wanted: Mapping[tuple[str, str], tuple[Any, Callable[[Any], object], QoSProfile]]) -> None:
-        """Hold exactly these subscriptions.
-
-        Args:
-            wanted: (topic, name of the type) -> type, callback, quality of service.
-        """
+    def want(self, wanted: Wanted) -> None:
+        """Hold exactly these subscriptions."""
         for key in self._held.keys() - wanted.keys():
             self._node.destroy_subscription(self._held.pop(key))
         for key in wanted.keys() - self._held.keys():
@@ -99,11 +99,11 @@ class Subscriptions:
 
 def camera_subscriptions(
     heard: Mapping[str, str],
-    on_info: Callable[[CameraInfo], object],
-    on_transforms: Callable[[TFMessage, bool], object],
-) -> dict[tuple[str, str], tuple[Any, Callable[[Any], object], QoSProfile]]:
+    on_info: Callable[[CameraInfo], None],
+    on_transforms: Callable[[TFMessage, bool], None],
+) -> Wanted:
     """Return the subscriptions to the calibration and the transforms that the node listens to."""
-    wanted: dict[tuple[str, str], tuple[Any, Callable[[Any], object], QoSProfile]] = {}
+    wanted: Wanted = {}
     for name, kind in heard.items():
         if kind == INFO_TYPE:
             wanted[name, kind] = CameraInfo, on_info, NEWEST

@@ -46,6 +46,11 @@ def robot(message: PoseWithCovarianceStamped) -> Robot:
     return Robot(matrix_from_pose(message.pose.pose), planar_covariance(message.pose))
 
 
+def carried(robot: Robot, camera_then: FloatArray, camera_now: FloatArray) -> Robot:
+    """Return where a robot is now that carries its camera, from where both were; poses are (4, 4) in the map."""
+    return Robot(camera_now @ geometry.relative(camera_then, robot.map_t_base), robot.covariance)
+
+
 def robot_below(map_t_camera: FloatArray) -> Robot:
     """Return a robot on the floor under a camera, for where nobody says how it carries the camera."""
     return Robot(geometry.world_t_anchor(map_t_camera), None)
@@ -129,10 +134,11 @@ def lens(message: CameraInfo) -> Lens | None:
 # --- diagnostics ------------------------------------------------------------------------------------------------------
 
 
-def parts(message: DiagnosticArray) -> dict[str, DiagnosticStatus]:
-    """Return name -> status of what the node says of itself; empty where the message is another node's."""
+def parts(message: DiagnosticArray, node: str) -> dict[str, DiagnosticStatus]:
+    """Return name -> status of what a node, by its full name, says of itself; empty where another one speaks."""
     prefix = "loc3r: "
-    return {one.name.removeprefix(prefix): one for one in message.status if one.name.startswith(prefix)}
+    own = (one for one in message.status if one.hardware_id == node and one.name.startswith(prefix))
+    return {one.name.removeprefix(prefix): one for one in own}
 
 
 def values(status: DiagnosticStatus | None) -> dict[str, str]:
@@ -152,7 +158,7 @@ def status(diagnostics: dict[str, DiagnosticStatus]) -> Status:
     ]
     if alignment:
         scale = values(alignment).get("scale")
-        details.append(f"map: {alignment.message}{f', scale {scale}' if scale else ''}")
+        details.append(f"map: {alignment.message.removesuffix('.')}{f', scale {scale}' if scale else ''}")
     return Status(LEVELS.get(worst, Level.ERROR), sentence, tuple(details))
 
 

@@ -29,6 +29,8 @@ LIVE_DEPTH, VIEW_DEPTH = 0.5, 0.15
 MOST_POINTS = 20_000
 PIN, ROSE, WEDGE = 1.0, 0.9, 0.9
 """m. Height of a pin, radius of a heading distribution and of the robot's heading."""
+LAYER = 0.004
+"""m between the heights of figures that may overlap, so that they do not flicker."""
 LABEL = 42
 """Most characters of a label."""
 FLAT: dict[str, Any] = {"side": "double", "cast_shadow": False, "receive_shadow": False}
@@ -125,8 +127,9 @@ class Scene:
             self._place_count += 1
             while len(self._places) >= len(PLACES):
                 self._places.pop(0).remove()
-            self._places.append(self._add_place(f"/places/{number}", place, PLACES[number % len(PLACES)]))
-        self._remember(f"place {number % len(PLACES)}", np.array([[*place.pose[:2], 0.0]]))
+            self._places.append(self._add_place(number, place))
+        outline = place.pose[:2] + shapes.ellipse(place.covariance[:2, :2], SIGMAS)
+        self._remember(f"place {number % len(PLACES)}", np.column_stack([outline, np.zeros(len(outline))]))
 
     def forget(self) -> None:
         """Take away what the node no longer knows: places, layout and views."""
@@ -175,9 +178,10 @@ class Scene:
         self._scene.add_mesh_simple(f"{name}/area", *area, color=colour, opacity=0.25, **FLAT)
         self._scene.add_line_segments(f"{name}/rim", rim, colour, thickness=2.0, thickness_units="screen")
 
-    def _add_place(self, name: str, place: Described, colour: Colour) -> Any:
-        x, y, _ = place.pose
-        frame = self._scene.add_frame(name, show_axes=False, position=(x, y, 0.0))
+    def _add_place(self, number: int, place: Described) -> Any:
+        name, slot = f"/places/{number}", number % len(PLACES)
+        colour, (x, y, _) = PLACES[slot], place.pose
+        frame = self._scene.add_frame(name, show_axes=False, position=(x, y, LAYER * slot))
         self._add_ellipse(name, place.covariance, colour)
         petals = shapes.fan(shapes.rose(place.heading_distribution, ROSE), 0.03)
         darker = 0.6 * np.array(colour) / 255.0

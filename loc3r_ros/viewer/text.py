@@ -53,7 +53,7 @@ def describe(place: Described) -> str:
     sigma_x, sigma_y, sigma_heading = np.sqrt(np.maximum(np.diag(place.covariance), 0.0))
     return (
         f"x {x:.2f} \u00b1 {sigma_x:.2f} m, y {y:.2f} \u00b1 {sigma_y:.2f} m, "
-        f"heading {math.degrees(heading):.0f} \u00b1 {math.degrees(sigma_heading):.0f}\u00b0, "
+        f"heading {math.degrees(heading):.0f} \u00b1 {min(math.degrees(sigma_heading), 180.0):.0f}\u00b0, "
         f"{100 * place.confidence:.0f} % sure within 1 m"
     )
 

@@ -7,6 +7,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from harness import RELIABLE, NodeProcess, image_message, static_robot, wait_until
 from loc3r_ros.msg import Answer
@@ -19,11 +20,12 @@ from loc3r_ros.ros import parameter_table
 from loc3r_ros.ros.asker import Asker
 from loc3r_ros.ros.viewer_inputs import Target, find_node, heard_by, image_source
 from loc3r_ros.ros.viewer_parameters import ViewerParameters
+from loc3r_ros.viewer.scene import PLACES
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "test" / "viewer"))
 
-from browser import Browser, needs_chromium  # noqa: E402
+from browser import PATIENCE, Browser, is_near, needs_chromium  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -66,13 +68,28 @@ def robot(start_robot):
 
 
 @pytest.fixture(scope="module")
-def viewer():
-    """The page as a process, and its address."""
-    viewer = NodeProcess(script="scripts/loc3r_viewer", namespace=SPACE, parameters={"address": "127.0.0.1", "port": 0})
-    log = viewer.wait_for_log(r"The page is at (\S+)\.\n")
-    yield viewer, re.search(r"The page is at (\S+)\.\n", log)[1]
-    assert viewer.stop() == 0, viewer.log
-    assert "Traceback" not in viewer.log
+def viewer_of():
+    """Return a function that serves the page of the node in a namespace and returns its address."""
+    made = []
+
+    def serve(namespace):
+        made.append(
+            NodeProcess(
+                script="scripts/loc3r_viewer", namespace=namespace, parameters={"address": "127.0.0.1", "port": 0}
+            )
+        )
+        said = r"The page is at (\S+)\.\n"
+        return re.search(said, made[-1].wait_for_log(said))[1]
+
+    yield serve
+    for viewer in made:
+        assert viewer.stop() == 0, viewer.log
+        assert "Traceback" not in viewer.log
+
+
+@pytest.fixture(scope="module")
+def url(viewer_of):
+    return viewer_of(SPACE)
 
 
 class Board:
@@ -201,8 +218,7 @@ def test_the_graph_tells_the_node_and_what_it_listens_to(robot, probe):
         elsewhere.destroy_node()
 
 
-def test_while_nobody_looks_the_page_costs_the_node_nothing(robot, viewer, probe):
-    _, url = viewer
+def test_while_nobody_looks_the_page_costs_the_node_nothing(robot, url, probe):
     with urllib.request.urlopen(url) as reply:
         assert reply.status == 200
     wait_until(lambda: probe.node.count_subscribers(f"{SPACE}/keyframes"), "the page's ears")
@@ -210,8 +226,7 @@ def test_while_nobody_looks_the_page_costs_the_node_nothing(robot, viewer, probe
     assert probe.node.count_subscribers(f"{SPACE}/layout") == 0
 
 
-def test_a_port_in_use_ends_the_process_with_a_sentence(viewer):
-    _, url = viewer
+def test_a_port_in_use_ends_the_process_with_a_sentence(url):
     second = NodeProcess(
         script="scripts/loc3r_viewer", parameters={"address": "127.0.0.1", "port": int(url.rpartition(":")[2])}
     )
@@ -228,10 +243,10 @@ def test_the_page_of_the_docs_has_the_parameters():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a browser without a GPU on a busy machine
 @needs_chromium
-def test_a_person_at_a_browser(robot, start_robot, viewer, probe):
-    """One visit, because a browser is expensive: look, ask, stop, be asked by others, lose the node, get it back."""
-    _, url = viewer
+def test_a_person_at_a_browser(robot, start_robot, url, probe):
+    """One visit, because a browser is expensive: look, ask, hear of others, lose the node, get it back."""
     with Browser() as browser:
         browser.open(url)
         browser.wait_for_text("images/s")
@@ -267,3 +282,30 @@ def test_a_person_at_a_browser(robot, start_robot, viewer, probe):
         browser.wait_for_text("You asked: Again?")
         assert not browser.errors
     wait_until(lambda: probe.node.count_subscribers(f"{SPACE}/image") == 1, "closed eyes")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a browser without a GPU on a busy machine
+@needs_chromium
+def test_a_simulated_robot_with_a_real_model_of_random_weights(engine_folder, viewer_of):
+    """Camera, node and page as a user starts them: keyframes and layout are drawn, and a question is answered."""
+    robot = NodeProcess(script="scripts/world_camera", namespace="/real", parameters={"seed": 1_100_001, "rate": 3.0})
+    parameters = {"engines": engine_folder("tiny"), "keyframe_count": 8, "answer_timeout": 55.0}
+    node = NodeProcess(namespace="/real", parameters=parameters)
+    with Browser() as browser:
+        browser.open(viewer_of("/real"))
+        browser.wait_for_text("images/s")
+        browser.wait_for("[...document.images].some(image => image.naturalWidth === 480)")
+        browser.wait_for(r"/[1-9]\d* keyframes, /.test(document.body.innerText)")
+        browser.dismiss_notifications()
+        floor = browser.scene()
+        assert len(np.unique(floor.reshape(-1, 3), axis=0)) > 200, "the scene is blank"
+        browser.type_into("Place", "I am standing beside the sofa, facing the TV.")
+        browser.type_into("Question", "What is on my left?")
+        browser.press("Ask")
+        browser.wait_for_text("\u00b7 first word")
+        browser.press("Show everything")
+        wait_until(lambda: is_near(browser.scene(), PLACES[0]) > 20, "the place in the scene", patience=PATIENCE)
+        assert not browser.errors
+    assert [process.stop() for process in (node, robot)] == [0, 0], node.log
+    assert "Traceback" not in node.log

@@ -56,6 +56,15 @@ def test_a_robot_below_its_camera_stands_on_the_floor_and_looks_where_that_looks
     np.testing.assert_allclose(robot.map_t_base, geometry.from_planar((3.0, -1.0, -2.0)), atol=1e-9)
 
 
+def test_a_robot_goes_where_its_camera_goes():
+    mounted = geometry.from_planar((0.2, 0.0, 0.0), 1.0) @ geometry.CAMERA_LINK_T_OPTICAL
+    later = geometry.from_planar((5.0, -2.0, 3.0))
+    robot = viewer_messages.robot(pose_with_covariance(POSE, np.eye(6), "map", 10**9))
+    moved = viewer_messages.carried(robot, POSE @ mounted, later @ mounted)
+    np.testing.assert_allclose(moved.map_t_base, later, atol=1e-9)
+    assert moved.covariance is robot.covariance
+
+
 def test_a_place_keeps_pose_distribution_and_confidence():
     place = viewer_messages.described(place_message())
     assert place.text == "beside the sofa"
@@ -123,18 +132,21 @@ def test_an_answer_without_words_says_so():
 # --- diagnostics ------------------------------------------------------------------------------------------------------
 
 
-def diagnostics(**levels):
+def diagnostics(node="/loc3r", **levels):
     camera = {"input rate [Hz]": "10.0", "decode mean/max [ms]": "1.20 / 3.40"}
-    return diagnostic_array(
+    message = diagnostic_array(
         10**9,
         status("loc3r: camera", levels.get("camera", OK), "10.0 images/s", camera),
         status("loc3r: localizer", OK, "active", {"engines": "engines/nano", "keyframes": 24}),
         status("loc3r: alignment", levels.get("alignment", OK), "fitted to the odometry", {"scale": "1.002"}),
     )
+    for one in message.status:
+        one.hardware_id = node
+    return message
 
 
 def test_the_status_says_state_and_rate_and_what_the_map_rests_on():
-    shown = viewer_messages.status(viewer_messages.parts(diagnostics()))
+    shown = viewer_messages.status(viewer_messages.parts(diagnostics(), "/loc3r"))
     assert shown.level is Level.OK
     assert shown.text == "active — 10.0 images/s"
     assert "engines/nano, 24 keyframes" in shown.details[0]
@@ -150,11 +162,13 @@ def test_the_status_says_state_and_rate_and_what_the_map_rests_on():
     ],
 )
 def test_the_worst_part_gives_the_light(levels, expected):
-    assert viewer_messages.status(viewer_messages.parts(diagnostics(**levels))).level is expected
+    assert viewer_messages.status(viewer_messages.parts(diagnostics(**levels), "/loc3r")).level is expected
 
 
 def test_the_diagnostics_of_other_nodes_are_left_alone():
-    assert not viewer_messages.parts(DiagnosticArray(status=[DiagnosticStatus(name="lidar: rate")]))
+    lidar = DiagnosticStatus(name="lidar: rate", hardware_id="/loc3r")
+    assert not viewer_messages.parts(DiagnosticArray(status=[lidar]), "/loc3r")
+    assert not viewer_messages.parts(diagnostics("/red/loc3r"), "/loc3r")
 
 
 def test_the_stages_are_read_as_the_node_writes_them():

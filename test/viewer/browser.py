@@ -38,6 +38,11 @@ def find_chromium():
     return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
+def is_near(pixels, colour, tolerance=60):
+    """Return the number of pixels with about a colour."""
+    return int((np.abs(pixels.astype(int) - colour).max(axis=2) <= tolerance).sum())
+
+
 needs_chromium = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: apt install chromium")
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from browser import PATIENCE, Browser, needs_chromium
+from browser import PATIENCE, Browser, is_near, needs_chromium
 
 from loc3r_ros import geometry
 from loc3r_ros.errors import ConfigError
@@ -87,11 +87,6 @@ def fill(page):
     page.show_exchange(Exchange("beside the sofa", "What is there?", "A lamp."))
 
 
-def is_near(pixels, colour, tolerance=60):
-    """Return the number of pixels with about a colour."""
-    return int((np.abs(pixels.astype(int) - colour).max(axis=2) <= tolerance).sum())
-
-
 def wait_for_pixels(browser, condition, what):
     deadline = time.monotonic() + PATIENCE
     while not condition(browser.scene()):
@@ -167,6 +162,7 @@ def test_places_views_and_layout_come_and_go(page):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a browser without a GPU on a busy machine
 @needs_chromium
 def test_a_browser_shows_scene_texts_and_picture(shown):
     page, browser, _ = shown
@@ -184,6 +180,7 @@ def test_a_browser_shows_scene_texts_and_picture(shown):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a browser without a GPU on a busy machine
 @needs_chromium
 def test_what_is_typed_and_pressed_arrives(shown):
     _, browser, pressed = shown
@@ -201,6 +198,7 @@ def test_what_is_typed_and_pressed_arrives(shown):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a browser without a GPU on a busy machine
 @needs_chromium
 def test_an_answer_is_no_markup(shown):
     page, browser, _ = shown
@@ -210,6 +208,7 @@ def test_an_answer_is_no_markup(shown):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a browser without a GPU on a busy machine
 @needs_chromium
 def test_show_everything_brings_what_is_far_away_into_view(shown):
     page, browser, _ = shown
