@@ -185,6 +185,11 @@ def test_the_command_says_what_it_does(result):
 def test_reasons_are_told(result):
     assert "does not understand vision.onnx: UnknownOperator" in result["unknown"]
     assert "the plan ends before it begins" in result["empty plan"]
+    assert "There is no CUDA device that can be used here: no CUDA-capable device is detected" in result["no device"]
+
+
+def test_a_failed_build_leaves_nothing(result):
+    assert result["left behind"] == []
 
 
 def test_each_version_is_used_as_it_can(run_scenario):

@@ -228,6 +228,10 @@ def everything(fixed, variable, scratch):
     result["rebuilt"] = build(fixed, out)
     machine.capability = (8, 7)
     result["unknown"] = refusal(build, with_unknown_operator(fixed, scratch / "odd"), scratch / "none")
+    result["left behind"] = sorted(path.name for path in scratch.iterdir() if path.name.startswith((".", "none")))
+    machine.has_device = False
+    result["no device"] = refusal(load, out)
+    machine.has_device = True
     (scratch / "int8" / "vision.plan").write_bytes(b"")
     result["empty plan"] = refusal(empty_plan, scratch / "int8")
     result["used"] = sorted(contract.used)

@@ -41,6 +41,8 @@ class Memory:
 class Device:
     def __init__(self, number):
         assert number == 0
+        if not machine.has_device:
+            raise Error("no CUDA-capable device is detected")
 
     def compute_capability(self):
         return machine.capability
@@ -126,6 +128,7 @@ class Machine:
     def __init__(self):
         self.capability = (8, 7)
         self.is_integrated = False
+        self.has_device = True
         self.memory = Memory()
         self.contexts = threading.local()
         self.streams = {}
