@@ -13,13 +13,17 @@ map makes of a good pose prior, and nothing of any model. With `--option engines
 --option seconds=600   how long the drives last
 --option seed=1000000  of the first scene
 --option cuts=8        drives of the other kind
+--option processes=0   drives at a time; 0 for one on each core
 --option out=DIR       where drive.png and drive.json go (default: the present folder)
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,45 +47,54 @@ INSIDE = 7.81
 
 
 def measure(
-    engines: str = "", seconds: float = 600.0, seed: int = 1_000_000, out: str = ".", cuts: int = 8
+    engines: str = "",
+    seconds: float = 600.0,
+    seed: int = 1_000_000,
+    out: str = ".",
+    cuts: int = 8,
+    processes: int = 0,
 ) -> list[Measurement]:
     """Drive with odometry and without, and cut the camera to other scenes; writes drive.png and drive.json."""
+    names, is_true = {"odometry": True, "no odometry": False}, not engines
+    jumps = tuple(part * seconds for part in JUMPS) if is_true else ()
+    plans = [Plan(seed, seconds, has_odometry, jumps) for has_odometry in names.values()]
+    plans += [
+        Plan(seed + 2 * n, CUT + AFTER, has_odometry, cut=CUT) for has_odometry in names.values() for n in range(cuts)
+    ]
     with tempfile.TemporaryDirectory() as scratch:
-        is_true = not engines
-        loaded = EngineSet.load(Path(engines), 1) if engines else with_true_prior(random_engines(Path(scratch)), NOISE)
-        jumps = tuple(part * seconds for part in JUMPS) if is_true else ()
-        drives = {
-            name: run(loaded, Plan(seed, seconds, has_odometry, jumps), is_true)
-            for name, has_odometry in (("odometry", True), ("no odometry", False))
-        }
-        delays = {
-            name: [
-                noticed_after(run(loaded, Plan(seed + 2 * n, CUT + AFTER, name == "odometry", cut=CUT), is_true))
-                for n in range(cuts)
-            ]
-            for name in drives
-        }
+        folder = engines or random_engines(Path(scratch))
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes or len(os.sched_getaffinity(0)), context) as pool:
+            logs = list(pool.map(run_in_process, [folder] * len(plans), [is_true] * len(plans), plans))
+    drives = dict(zip(names, logs, strict=False))
+    delays = {name: [noticed_after(log) for log in logs[2 + n * cuts :][:cuts]] for n, name in enumerate(names)}
     rows = [row for name, log in drives.items() for row in drive_rows(name, log)]
     rows += [row for name, one in delays.items() for row in cut_rows(name, one)]
     prior = f"engines {engines}" if engines else "truth with noise (upper bound)"
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    draw(drives, jumps, prior, folder / "drive.png")
-    (folder / "drive.json").write_text(json.dumps(report(prior, is_true, drives, delays, jumps)) + "\n")
+    results = Path(out)
+    results.mkdir(parents=True, exist_ok=True)
+    draw(drives, jumps, prior, results / "drive.png")
+    (results / "drive.json").write_text(json.dumps(report(prior, is_true, drives, delays, jumps)) + "\n")
     return rows
 
 
 NOISE = PriorNoise()
 
 
-def random_engines(scratch: Path) -> EngineSet:
-    """Return the smallest engines, with random weights: what they see has no part in the poses."""
+def random_engines(scratch: Path) -> str:
+    """Make the smallest engines, with random weights: what they see has no part in the poses; return their folder."""
     from loc3r_ros.export.folder import export_engines
     from loc3r_ros.export.source import random_source
     from loc3r_ros.model.config import preset
 
     export_engines(random_source(preset("tiny")), scratch / "tiny")
-    return EngineSet.load(scratch / "tiny", 1)
+    return str(scratch / "tiny")
+
+
+def run_in_process(folder: str, is_true: bool, plan: Plan) -> Log:
+    """Load the engines and drive."""
+    loaded = EngineSet.load(Path(folder), 1)
+    return run(with_true_prior(loaded, NOISE) if is_true else loaded, plan, is_true)
 
 
 def errors(estimated: FloatArray, true: FloatArray) -> FloatArray:

@@ -102,7 +102,7 @@ def test_a_pose_that_is_told_without_odometry_moves_the_map():
     assert placement.is_localized
     np.testing.assert_allclose(geometry.planar(geometry.world_t_anchor(placement.map_t_camera)), told, atol=1e-9)
     variances = np.diag(placement.camera_covariance)[[0, 1, 5]]
-    np.testing.assert_allclose(variances, [0.04 + 2 * 0.1**2, 0.01 + 2 * 0.1**2, 0.001 + 2 * 0.05**2], rtol=0.01)
+    np.testing.assert_allclose(variances, [0.04 + 2 * 0.1**2, 0.01 + 2 * 0.1**2, 0.001 + 2 * 0.05**2], rtol=0.03)
 
 
 def test_a_saved_map_is_loose_until_the_odometry_is_tied_to_it():
