@@ -15,7 +15,7 @@ from types import ModuleType
 from loc3r_ros import __version__, commands
 from loc3r_ros.errors import Loc3RError
 
-ROS_MODULES = frozenset({"rclpy", "rcl_interfaces", "builtin_interfaces", "sensor_msgs", "std_srvs", "rosgraph_msgs"})
+ROS_MODULES = frozenset({"rclpy", "rcl_interfaces", "builtin_interfaces", "std_srvs"})
 GENERATED_MODULES = frozenset({"loc3r_ros.msg", "loc3r_ros.srv", "loc3r_ros.action"})
 
 
@@ -64,7 +64,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def explain_missing(module: str) -> str:
     """Return the sentence about a Python module that is not installed."""
-    if module.split(".")[0] in ROS_MODULES or module in GENERATED_MODULES:
+    top = module.split(".")[0]
+    if top in ROS_MODULES or top.endswith("_msgs") or module in GENERATED_MODULES:
         return (
             f"it needs ROS 2 and the built package, but there is no module {module}: source the workspace's "
             "install/setup.bash, or dev/env.sh in the source tree."

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+
+from loc3r_ros.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +28,18 @@ def run(arguments: argparse.Namespace) -> int:
     from loc3r_ros.ros.viewer import main
 
     use_large_images(os.environ)
+    return main(ros_arguments(arguments))
+
+
+def ros_arguments(arguments: argparse.Namespace) -> list[str]:
+    """Return the same as arguments of the node.
+
+    Raises:
+        ConfigError: the namespace is none.
+    """
+    if arguments.namespace and not re.fullmatch(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", arguments.namespace):
+        raise ConfigError(f"'{arguments.namespace}' is no namespace of ROS: use one such as /robot1.")
+    names = ["-r", f"__ns:=/{arguments.namespace.strip('/')}"] if arguments.namespace else []
     values = {"address": arguments.address, "port": arguments.port, "image_topic": arguments.image}
-    names = ["-r", f"__ns:={arguments.namespace}"] if arguments.namespace else []
-    pairs = [part for name, value in values.items() for part in ("-p", f"{name}:={value}") if value != ""]
-    return main(["--ros-args", *names, *pairs])
+    pairs = [part for name, value in values.items() if value != "" for part in ("-p", f"{name}:={value}")]
+    return ["--ros-args", *names, *pairs]

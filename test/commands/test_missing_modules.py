@@ -33,6 +33,7 @@ def test_clients_need_ros(monkeypatch, capsys, arguments):
     ("module", "sentence"),
     [
         ("loc3r_ros.srv", "source the workspace's install/setup.bash"),
+        ("diagnostic_msgs", "source the workspace's install/setup.bash"),
         ("matplotlib", "needs the Python module matplotlib"),
     ],
 )
