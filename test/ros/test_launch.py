@@ -161,8 +161,8 @@ def check_two_robots(probe):
     everywhere = probe.listen(TFMessage, "/tf")
     pictures = {}
     for space, (keyframes, transforms, images) in inboxes.items():
-        keyframes.wait(lambda message: message.poses, f"a keyframe of {space}", 120)
-        transforms.wait(lambda message: message.transforms[0].header.frame_id == "map", f"map -> odom of {space}")
+        keyframes.wait(lambda message: message.poses, f"a keyframe of {space}", 200)
+        transforms.wait(lambda message: message.transforms[0].header.frame_id == "map", f"map -> odom of {space}", 60)
         pictures[space] = images.wait().data
         assert probe.call(ListLabels, f"{space}/list_labels").success
     assert pictures["/red"] != pictures["/blue"]
