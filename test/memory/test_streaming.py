@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 
 from loc3r_ros.export.source import random_source
 from loc3r_ros.localizer.question import Question
@@ -22,8 +23,9 @@ def one_shot(source, pictures, ids):
         [(torch.from_numpy(picture).permute(2, 0, 1).float() / 255 - 0.5) / 0.5 for picture in pictures]
     )
     tokens = []
-    for image in pixels:
-        observation, state = source.prior.step(image[None], state)
+    for image in pixels:  # which the prior may see at another size
+        seen = F.interpolate(image[None], model.config.pose_prior.image_size, mode="bilinear", align_corners=False)
+        observation, state = source.prior.step(seen, state)
         tokens.append(observation.camera_token)
     video = model.video_tokens(pixels[None], torch.stack(tokens, dim=1))
     embed = model.language.embed_tokens
