@@ -10,6 +10,7 @@ from harness import LATCHED, RELIABLE, NodeProcess, image_message, stamp_gaps, s
 from loc3r_ros.srv import Ask, SessionFile, WhereAmI
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from loc3r_ros.benchmarks._timing import Metronome
@@ -66,6 +67,7 @@ def test_the_camera_goes_on_while_questions_run(probe, node):
 
 def test_transforms_have_no_gap_while_the_model_answers(probe, node):
     """Best of three, as in `test_questions_over_ros`."""
+    assert probe.call(Trigger, "reset").success  # a session that was loaded has no place in the map yet
     broadcasts = probe.listen(TFMessage, "/tf")
     broadcasts.wait(what="a broadcast")
     excess, answers = [], 0
