@@ -153,7 +153,7 @@ def status(diagnostics: dict[str, DiagnosticStatus]) -> Status:
     known = values(localizer)
     sentence = " \u2014 ".join(dict.fromkeys(one.message for one in (localizer, camera) if one))
     details = [
-        f"engines {known.get('engines', '?')}, {known.get('keyframes', 'no')} keyframes, "
+        f"engines {known.get('engines', '?').rpartition('/')[2]}, {known.get('keyframes', 'no')} keyframes, "
         f"{known.get('memory resident [MB]', '?')} MB"
     ]
     if alignment:

@@ -28,7 +28,7 @@ LIVE_DEPTH, VIEW_DEPTH = 0.5, 0.15
 """Sizes of these frustums."""
 MOST_POINTS = 20_000
 PIN, ROSE, WEDGE = 1.0, 0.9, 0.9
-"""m. Height of a pin, radius of a heading distribution and of the robot's heading."""
+"""m. Height of the first pin, radius of a heading distribution and of the robot's heading."""
 LAYER = 0.004
 """m between the heights of figures that may overlap, so that they do not flicker."""
 LABEL = 42
@@ -186,12 +186,13 @@ class Scene:
         petals = shapes.fan(shapes.rose(place.heading_distribution, ROSE), 0.03)
         darker = 0.6 * np.array(colour) / 255.0
         self._scene.add_mesh_simple(f"{name}/heading", *petals, color=darker, opacity=0.8, **FLAT)
-        stem = np.array([[(0.0, 0.0, 0.0), (0.0, 0.0, PIN)]])
+        top = PIN * (1.0 + 0.25 * slot)  # so that the names of neighbours do not hide each other
+        stem = np.array([[(0.0, 0.0, 0.0), (0.0, 0.0, top)]])
         self._scene.add_line_segments(f"{name}/pin", stem, colour, thickness=0.03)
-        self._scene.add_icosphere(f"{name}/pin_head", 0.09, color=colour, position=(0.0, 0.0, PIN))
+        self._scene.add_icosphere(f"{name}/pin_head", 0.09, color=colour, position=(0.0, 0.0, top))
         who = text.shorten(place.text or "the robot, as the model sees it", LABEL)
         caption = f"{who} ({100 * place.confidence:.0f} %)"
-        self._scene.add_label(f"{name}/label", caption, position=(0.0, 0.0, PIN + 0.15), anchor="bottom-center")
+        self._scene.add_label(f"{name}/label", caption, position=(0.0, 0.0, top + 0.15), anchor="bottom-center")
         return frame
 
     def _remember(self, what: str, points: FloatArray) -> None:

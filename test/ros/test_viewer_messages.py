@@ -149,7 +149,7 @@ def test_the_status_says_state_and_rate_and_what_the_map_rests_on():
     shown = viewer_messages.status(viewer_messages.parts(diagnostics(), "/loc3r"))
     assert shown.level is Level.OK
     assert shown.text == "active — 10.0 images/s"
-    assert "engines/nano, 24 keyframes" in shown.details[0]
+    assert "engines nano, 24 keyframes" in shown.details[0]
     assert shown.details[1] == "map: fitted to the odometry, scale 1.002"
 
 
