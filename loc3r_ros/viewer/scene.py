@@ -186,7 +186,7 @@ class Scene:
         petals = shapes.fan(shapes.rose(place.heading_distribution, ROSE), 0.03)
         darker = 0.6 * np.array(colour) / 255.0
         self._scene.add_mesh_simple(f"{name}/heading", *petals, color=darker, opacity=0.8, **FLAT)
-        top = PIN * (1.0 + 0.25 * slot)  # so that the names of neighbours do not hide each other
+        top = PIN * (1.0 + 0.4 * slot)  # so that the names of neighbours do not hide each other
         stem = np.array([[(0.0, 0.0, 0.0), (0.0, 0.0, top)]])
         self._scene.add_line_segments(f"{name}/pin", stem, colour, thickness=0.03)
         self._scene.add_icosphere(f"{name}/pin_head", 0.09, color=colour, position=(0.0, 0.0, top))
