@@ -100,12 +100,16 @@ class PoseConfig:
         max_step: largest step between two pictures of a clip, in pictures of the walk.
         stride: point maps are learned at every stride-th pixel; the patch is a multiple of it.
         weight: of the pose in CUT3R's objective.
+        matching: weight of lessons in where to look (see `train.matching`); 0 gives none.
+        comparing: a new network begins with cross-attention that compares (see `model.cut3r.beginning`).
     """
 
     walk_frames: int = 32
     max_step: int = 2
     stride: int = 4
     weight: float = 1.0
+    matching: float = 0.0
+    comparing: bool = False
 
     def __post_init__(self) -> None:
         require(

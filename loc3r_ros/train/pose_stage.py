@@ -18,18 +18,26 @@ from loc3r_ros.model.checkpoint import save_pose_prior
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R
 from loc3r_ros.model.cut3r.heads import sampled
-from loc3r_ros.model.cut3r.losses import Losses, Targets, cut3r_loss, make_targets
+from loc3r_ros.model.cut3r.losses import Targets, cut3r_loss, make_targets
 from loc3r_ros.train.config import PoseConfig, TrainConfig
+from loc3r_ros.train.matching import check_matching, matching_loss, watching
 from loc3r_ros.train.plan import Task
 from loc3r_ros.train.stage import Stage, scaled_pixels
 from loc3r_ros.world.draw import Draw
 
 
 class PosedVideos(NamedTuple):
-    """(B, T, 3, H, W) pictures in [-1, 1] and their truth at every stride-th pixel."""
+    """Clips.
+
+    Attributes:
+        images: (B, T, 3, H, W) in [-1, 1].
+        truth: at every stride-th pixel.
+        matrix: (B, 3, 3) pinhole matrix of those pixels.
+    """
 
     images: Tensor
     truth: Targets
+    matrix: Tensor
 
 
 @dataclass(frozen=True)
@@ -50,29 +58,30 @@ class ClipLoader:
 
 
 class PosePriorTrainer(nn.Module):
-    """A pose prior with CUT3R's objective."""
+    """A pose prior with CUT3R's objective, and with lessons in matching if the recipe has them."""
 
     def __init__(self, network: Cut3R, config: PoseConfig) -> None:
         super().__init__()
+        if config.matching:
+            check_matching(network.config)
         self.network = network
         self.config = config
 
     def forward(self, batch: PosedVideos) -> dict[str, Tensor]:
-        """Return the loss and its parts, and the mean errors of the poses and of the points, metres."""
-        predictions = self.network(batch.images, stride=self.config.stride)
+        """Return the loss and its parts, and the mean errors of the poses."""
+        with watching(self.network) as looks:
+            predictions = self.network(batch.images, stride=self.config.stride)
         losses = cut3r_loss(predictions, batch.truth)
+        parts = losses._asdict()
+        if self.config.matching:
+            parts["matching"] = matching_loss(looks[0], batch.truth, batch.matrix)
         pose = torch.stack([prediction.pose for prediction in predictions], dim=1).detach()
         moved, turned = pose_errors(pose, batch.truth.pose)
-        return {
-            "loss": self.weighted(losses),
-            **losses._asdict(),
-            "translation_m": moved,
-            "rotation_deg": turned,
-        }
+        return {"loss": self._objective(parts), **parts, "translation_m": moved, "rotation_deg": turned}
 
-    def weighted(self, losses: Losses) -> Tensor:
-        """Return the objective: CUT3R's, with a weight of its own for the pose."""
-        return losses._replace(pose=self.config.weight * losses.pose).total()
+    def _objective(self, parts: Mapping[str, Tensor]) -> Tensor:
+        weights = {"pose": self.config.weight, "matching": self.config.matching}
+        return torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
 
 
 def pose_errors(pose: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,8 +112,8 @@ class PoseStage(Stage):
             )
         )
         images, depth, matrix = resized(scaled_pixels(rgb), depth.float(), matrix.float(), self.size)
-        truth = make_targets(*thinned(images, depth, matrix, self.stride), pose.float())
-        return PosedVideos(images, truth)
+        seen, depth, matrix = thinned(images, depth, matrix, self.stride)
+        return PosedVideos(images, make_targets(seen, depth, matrix, pose.float()), matrix)
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         """Write the pose prior."""

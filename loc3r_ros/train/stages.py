@@ -12,6 +12,7 @@ from loc3r_ros.export.source import Source
 from loc3r_ros.model.checkpoint import CONFIG_FILE, load_model, load_pose_prior
 from loc3r_ros.model.config import Loc3RConfig, preset
 from loc3r_ros.model.cut3r import Cut3R
+from loc3r_ros.model.cut3r.beginning import begin_comparing
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.english import COMMON_WORDS, word_corpus
 from loc3r_ros.prompt.tokenizer import END_OF_TEXT, MESSAGE_END, ORIENTATION, POSITION, TextTokenizer
@@ -67,11 +68,18 @@ def make_stage(name: str, config: TrainConfig, folder: Path) -> Stage:
     if name == "vision":
         return VisionStage(Loc3R(model_config) if config.from_scratch else load_model(folder, dtype=torch.float32))
     if name == "pose":
-        network = Cut3R(model_config.pose_prior) if config.from_scratch else load_pose_prior(folder)
+        network = _new_pose_prior(config, model_config) if config.from_scratch else load_pose_prior(folder)
         return PoseStage(network, model_config, config)
     if name == "joint":
         return JointStage(joint_source(config, folder), config)
     raise ConfigError(f"There is no training stage {name!r}: choose tokenizer, vision, pose or joint.")
+
+
+def _new_pose_prior(config: TrainConfig, model_config: Loc3RConfig) -> Cut3R:
+    network = Cut3R(model_config.pose_prior)
+    if config.pose.comparing:
+        begin_comparing(network)
+    return network
 
 
 def joint_source(config: TrainConfig, folder: Path) -> Source:
