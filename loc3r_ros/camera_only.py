@@ -24,7 +24,13 @@ class CameraOnly:
     def __init__(self, buffer: KeyframeBuffer) -> None:
         self._buffer = buffer
 
-    def observe(self, image: ImageArray, stamp: int, odometry: FloatArray | None = None) -> Keyframe | None:
+    def observe(
+        self,
+        image: ImageArray,
+        stamp: int,
+        odometry: FloatArray | None = None,
+        base_t_camera: FloatArray | None = None,
+    ) -> Keyframe | None:
         """Offer a frame to the keyframes."""
         reference = "" if odometry is None else "odom"
         return self._buffer.offer(stamp, preview(image), odometry, reference).keyframe

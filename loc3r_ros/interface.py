@@ -153,13 +153,21 @@ class LocalizerProtocol(Protocol):
     from a consistent snapshot and never blocks `observe`.
     """
 
-    def observe(self, image: ImageArray, stamp: int, odometry: FloatArray | None = None) -> Keyframe | None:
+    def observe(
+        self,
+        image: ImageArray,
+        stamp: int,
+        odometry: FloatArray | None = None,
+        base_t_camera: FloatArray | None = None,
+    ) -> Keyframe | None:
         """Look at a frame and return the keyframe it became, or None.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             stamp: ns.
             odometry: (4, 4) `odom_t_camera` with optical camera axes, where there is odometry at that stamp.
+            base_t_camera: (4, 4) the camera on its robot, which is taken to stand level: gravity, where there is no
+                odometry to tell it.
         """
         ...
 

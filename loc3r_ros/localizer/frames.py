@@ -11,7 +11,13 @@ from loc3r_ros.interface import FloatArray, ImageArray
 from loc3r_ros.memory import Frame
 
 
-def prepare(manifest: Manifest, image: ImageArray, stamp: int, odometry: FloatArray | None) -> Frame:
+def prepare(
+    manifest: Manifest,
+    image: ImageArray,
+    stamp: int,
+    odometry: FloatArray | None,
+    base_t_camera: FloatArray | None = None,
+) -> Frame:
     """Resize an image for both engines.
 
     Args:
@@ -19,6 +25,7 @@ def prepare(manifest: Manifest, image: ImageArray, stamp: int, odometry: FloatAr
         image: (H, W, 3) uint8 RGB of any size.
         stamp: ns.
         odometry: (4, 4) `odom_t_camera`, or None.
+        base_t_camera: (4, 4) the camera on its robot, or None.
 
     Raises:
         ImageError: it is no such image, or the pose prior's route cannot make its size of it.
@@ -30,7 +37,7 @@ def prepare(manifest: Manifest, image: ImageArray, stamp: int, odometry: FloatAr
         raise ImageError(f"The image is empty: {image.shape[1]} x {image.shape[0]} pixels.")
     picture = images.resize_siglip(image, manifest.video.image_size)
     prior_picture = picture if manifest.pose_prior.route == "vlm3r" else cropped(manifest, image)
-    return Frame(stamp, picture, prior_picture, patch_colours(manifest, picture), odometry)
+    return Frame(stamp, picture, prior_picture, patch_colours(manifest, picture), odometry, base_t_camera)
 
 
 def cropped(manifest: Manifest, image: ImageArray) -> ImageArray:

@@ -85,18 +85,26 @@ class Localizer:
 
     # --- the camera ---------------------------------------------------------------------------------------------------
 
-    def observe(self, image: ImageArray, stamp: int, odometry: FloatArray | None = None) -> Keyframe | None:
+    def observe(
+        self,
+        image: ImageArray,
+        stamp: int,
+        odometry: FloatArray | None = None,
+        base_t_camera: FloatArray | None = None,
+    ) -> Keyframe | None:
         """Look at a frame and return the keyframe it became, or None.
 
         Args:
             image: (H, W, 3) uint8 RGB of any size.
             stamp: ns. A jump back of more than half a second begins a new memory.
             odometry: (4, 4) `odom_t_camera` with optical camera axes, where there is odometry at that stamp.
+            base_t_camera: (4, 4) the camera on its robot, which is taken to stand level: gravity, where there is no
+                odometry to tell it.
 
         Raises:
             ImageError: the array is no such image; the memory is untouched.
         """
-        return self._memory.observe(prepare(self.engines.manifest, image, stamp, odometry))
+        return self._memory.observe(prepare(self.engines.manifest, image, stamp, odometry, base_t_camera))
 
     @property
     def timings(self) -> dict[str, float]:

@@ -45,6 +45,7 @@ class Frame:
         prior_picture: uint8 RGB, of the pose prior's size; often the same array.
         colour: (patches, 3) uint8 mean colours.
         odometry: (4, 4) `odom_t_camera`, or None.
+        base_t_camera: (4, 4) the camera on its robot, or None.
     """
 
     stamp: int
@@ -52,6 +53,12 @@ class Frame:
     prior_picture: ImageArray
     colour: ImageArray
     odometry: FloatArray | None = None
+    base_t_camera: FloatArray | None = None
+
+    @property
+    def upright(self) -> FloatArray | None:
+        """(4, 4) pose in a frame whose z is up: it tells how high and how tilted the camera is. None where unknown."""
+        return self.base_t_camera if self.odometry is None else self.odometry
 
 
 class Memory:
@@ -239,7 +246,7 @@ class Memory:
     def _look(self, frame: Frame, watch: Stopwatch) -> Keyframe | None:
         sequence = self._sequence
         with watch.stage("pose_prior"):
-            sighting, anchor_t_camera = sequence.look(frame.prior_picture, frame.odometry)
+            sighting, anchor_t_camera = sequence.look(frame.prior_picture, frame.upright)
         pose, reference = (anchor_t_camera, "anchor") if frame.odometry is None else (frame.odometry, "odom")
         decision = self._buffer.offer(frame.stamp, frame.picture, pose, reference)
         if decision.keyframe is not None:

@@ -65,12 +65,12 @@ class FrameSequence:
         """Size of the cache in bytes."""
         return self._cache.nbytes
 
-    def look(self, picture: ImageArray, odometry: FloatArray | None = None) -> tuple[Sighting, FloatArray]:
+    def look(self, picture: ImageArray, upright: FloatArray | None = None) -> tuple[Sighting, FloatArray]:
         """Look at a frame without learning from it.
 
         Args:
             picture: (H, W, 3) uint8 RGB of the pose prior's size.
-            odometry: (4, 4) `odom_t_camera`, whose z is up: it tells how high and how tilted the first camera is.
+            upright: (4, 4) pose of the camera in a frame whose z is up: it tells how high and how tilted the first is.
 
         Returns:
             What the prior says, and the (4, 4) pose of the camera in the anchor frame.
@@ -78,14 +78,14 @@ class FrameSequence:
         sighting = self.tracker.look(picture)
         anchor_t_world = self._anchor_t_world
         if anchor_t_world is None:
-            anchor_t_world = self._first_pose(odometry) @ geometry.invert(sighting.world_t_camera)
+            anchor_t_world = self._first_pose(upright) @ geometry.invert(sighting.world_t_camera)
         return sighting, anchor_t_world @ sighting.world_t_camera
 
-    def _first_pose(self, odometry: FloatArray | None) -> FloatArray:
+    def _first_pose(self, upright: FloatArray | None) -> FloatArray:
         if self._anchor_t_first is not None:
             return self._anchor_t_first
-        if odometry is not None and geometry.is_valid_pose(odometry):
-            return geometry.invert(geometry.world_t_anchor(odometry)) @ odometry
+        if upright is not None and geometry.is_valid_pose(upright):
+            return geometry.invert(geometry.world_t_anchor(upright)) @ upright
         return LEVEL_CAMERA
 
     def append(self, record: Record, sighting: Sighting, anchor_t_camera: FloatArray) -> None:

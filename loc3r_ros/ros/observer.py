@@ -44,11 +44,13 @@ class Odometry:
         odom_t_base: (4, 4), or None where it is not known.
         odom_t_camera: (4, 4) with optical camera axes, or None where it is not known.
         missing: a sentence on what is not known though it should be.
+        base_t_camera: (4, 4) the camera on the robot, or None where it is not known.
     """
 
     odom_t_base: FloatArray | None = None
     odom_t_camera: FloatArray | None = None
     missing: str = ""
+    base_t_camera: FloatArray | None = None
 
 
 class Observer:
@@ -101,7 +103,7 @@ class Observer:
         self._patience_ends = 0.0
         self._newest = stamp
         with self._stages.time("observe"):
-            keyframe = localizer.observe(image, stamp, odometry.odom_t_camera)
+            keyframe = localizer.observe(image, stamp, odometry.odom_t_camera, odometry.base_t_camera)
         return Observation(stamp, odometry.odom_t_base, keyframe)
 
     def _check_order(self, stamp: int, arrival: int) -> None:
@@ -130,18 +132,19 @@ class Observer:
 
     def _odometry(self, camera: str, stamp: int, parameters: Parameters) -> Odometry:
         """Return the odometry at a stamp, as far as it is known."""
-        odom, base = parameters.odom_frame, parameters.base_frame
-        if not odom:
-            return Odometry()
+        odom, base, base_t_camera = parameters.odom_frame, parameters.base_frame, None
+        problem = ""
         try:
-            odom_t_base = self._transforms.lookup(odom, base, stamp, parameters.odometry_timeout)
+            odom_t_base = self._transforms.lookup(odom, base, stamp, parameters.odometry_timeout) if odom else None
         except TransformError as error:
-            return Odometry(missing=f"Image without odometry: {error}")
+            odom_t_base, problem = None, f"Image without odometry: {error}"
         try:
             base_t_camera = self._transforms.lookup(base, parameters.camera_frame or camera, stamp)
         except TransformError as error:
-            return Odometry(odom_t_base, missing=f"Image without the camera's place on the robot: {error}")
-        return Odometry(odom_t_base, odom_t_base @ base_t_camera)
+            unknown = f"Image without the camera's place on the robot: {error}" if odom else ""
+            return Odometry(odom_t_base, missing=problem or unknown)
+        odom_t_camera = None if odom_t_base is None else odom_t_base @ base_t_camera
+        return Odometry(odom_t_base, odom_t_camera, problem, base_t_camera)
 
     def _is_patient(self) -> bool:
         """Say whether a frame without odometry is to be left out; wait a moment where it is."""

@@ -88,7 +88,7 @@ class Oracle:
     def reset(self):
         self.clip, self.first, self.anchor_id, self.count = None, 0, 0, 0
 
-    def observe(self, image, stamp, odometry=None):
+    def observe(self, image, stamp, odometry=None, base_t_camera=None):
         self.frame = stamp // PERIOD
         if image[0, 1, 0] == self.frame:  # not grey
             seed = FIRST_SEED // 65536 * 65536 + int(image[0, 0, 0]) * 256 + int(image[0, 0, 1])

@@ -1,5 +1,6 @@
 """What happens when the memory is full, and what can go wrong meanwhile."""
 
+import dataclasses
 import subprocess
 import sys
 import textwrap
@@ -148,6 +149,16 @@ def test_odometry_tells_how_the_first_camera_is_tilted(film):
     assert pose[2, 3] == pytest.approx(1.2) and np.allclose(pose[:2, 3], 0)
     assert np.arcsin(-pose[2, 2]) == pytest.approx(0.3)
     assert memory.keyframes[0].reference == "odom"
+
+
+def test_without_odometry_the_robot_tells_how_its_camera_is_tilted(film):
+    base_t_camera = geometry.from_position_rpy((0.2, 0.1, 0.7), 0.0, 0.3, 0.0) @ geometry.CAMERA_LINK_T_OPTICAL
+    memory = film.memory()
+    memory.observe(dataclasses.replace(film.frame(0), base_t_camera=base_t_camera))
+    pose = memory.snapshot.entries[0].anchor_t_camera
+    assert pose[2, 3] == pytest.approx(0.7) and np.allclose(pose[:2, 3], 0)
+    assert np.arcsin(-pose[2, 2]) == pytest.approx(0.3)
+    assert memory.keyframes[0].reference == "anchor"
 
 
 def test_questions_and_frames_go_on_during_a_rebuild(film, gated):

@@ -180,6 +180,8 @@ def test_without_odometry_the_pose_prior_tells_the_pose_and_initialpose_holds(pr
     assert metres < 0.3 and radians < 0.1 and 0.0 < message.pose.covariance[0] < 1.0
     label = probe.call(SetLabel, "set_label", label="here")
     assert label.success and np.hypot(label.pose.pose.position.x - planar(message)[0], 0.0) < 1e-6
+    upright = matrix_from_pose(message.pose.pose)[:3, 2]
+    assert upright[2] > 0.999  # the camera's tilt on the robot is known from TF
     keyframes = paths.wait(lambda m: len(m.poses) > 2, "keyframes")
     assert keyframes.header.frame_id == "map"
     transforms.wait(
