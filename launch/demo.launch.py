@@ -23,6 +23,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="world_camera",
         name="world_camera",
         output="screen",
+        sigterm_timeout="20",
         parameters=[{"seed": LaunchConfiguration("seed")}],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         remappings=[("/tf", "tf"), ("/tf_static", "tf_static")],

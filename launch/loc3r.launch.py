@@ -67,6 +67,7 @@ def start_node(context: LaunchContext) -> list[Node]:
         output="screen",
         respawn=is_true(context, "use_respawn"),
         respawn_delay=2.0,
+        sigterm_timeout="20",  # it ends after the frame in work, and gives the engines back
         parameters=[LaunchConfiguration("params_file"), overrides],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         remappings=[
