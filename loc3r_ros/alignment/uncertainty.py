@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from loc3r_ros import geometry
 from loc3r_ros.interface import HEADING_BINS, FloatArray
 
 LARGEST_HEADING_SIGMA = math.pi / math.sqrt(3.0)
@@ -32,16 +31,16 @@ def carried(lever: FloatArray, turned: FloatArray, error: FloatArray, covariance
     variance = error[2, 2]
     gain = error[[0, 1, 3], 2] / variance if variance > 0.0 else np.zeros(3)
     rest = error[np.ix_([0, 1, 3], [0, 1, 3])] - np.outer(gain, gain) * variance  # given the heading
-    total = np.zeros((3, 3))
-    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-        turn = node * min(math.sqrt(variance), LARGEST_HEADING_SIGMA)
-        rotation, shift = geometry.rotation2(turn), gain * turn
-        arm = rotation @ lever
-        by_frame, by_pose = np.zeros((3, 3)), np.eye(3)
-        by_frame[:2, :2], by_frame[:2, 2] = np.eye(2), arm
-        by_pose[:2, :2] = rotation @ turned
-        mean = np.append(arm - lever + shift[:2] + arm * shift[2], turn)
-        total += weight * (np.outer(mean, mean) + by_frame @ rest @ by_frame.T + by_pose @ covariance @ by_pose.T)
+    turns = _NODES * min(math.sqrt(variance), LARGEST_HEADING_SIGMA)
+    cosines, sines = np.cos(turns), np.sin(turns)
+    rotations = np.moveaxis(np.array([[cosines, -sines], [sines, cosines]]), 2, 0)
+    arms, shifts = rotations @ lever, turns[:, None] * gain
+    by_frame, by_pose = np.zeros((len(turns), 3, 3)), np.tile(np.eye(3), (len(turns), 1, 1))
+    by_frame[:, :2, :2], by_frame[:, :2, 2] = np.eye(2), arms
+    by_pose[:, :2, :2] = rotations @ turned
+    means = np.column_stack([arms - lever + shifts[:, :2] + arms * shifts[:, 2:], turns])
+    spreads = by_frame @ rest @ by_frame.transpose(0, 2, 1) + by_pose @ covariance @ by_pose.transpose(0, 2, 1)
+    total = np.tensordot(_WEIGHTS, spreads + means[:, :, None] * means[:, None, :], axes=1)
     return np.asarray(0.5 * (total + total.T))
 
 

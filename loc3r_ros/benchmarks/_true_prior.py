@@ -104,7 +104,7 @@ class TruePrior:
         memory = (before if isinstance(before, np.ndarray) else before.read()).astype(np.float64)
         pose, jump = read(picture)
         draw = np.random.default_rng(zlib.crc32(picture.tobytes()))
-        numbers = memory.ravel()[:REMEMBERED]
+        numbers: FloatArray = memory.ravel()[:REMEMBERED]
         if bool(np.asarray(inputs["is_first"]).any()):
             scale = math.exp(draw.normal(0.0, self.noise.scale))
             numbers = np.concatenate([pose[:3].ravel(), jump, pose[:3, 3], np.zeros(3), [scale]])

@@ -47,7 +47,7 @@ def test_a_sound_memory_is_left_alone():
 def test_a_prior_that_is_always_wrong_does_not_wear_the_memory_out():
     rng, aligner, moments = np.random.default_rng(0), Aligner(), []
     truth, measured, _ = drive(0, 8)
-    for n in range(600):  # ten minutes, one anchor a second, each of noise
+    for n in range(200):  # one anchor a second, each of noise
         seen = trajectory(truth, measured, anchor_id=n)
         seen.anchor_t_cameras[:, :2, 3] = rng.normal(0, 5, (8, 2))
         seen = dataclasses.replace(seen, stamps=seen.stamps + n * SECOND)
@@ -55,7 +55,7 @@ def test_a_prior_that_is_always_wrong_does_not_wear_the_memory_out():
         assert alignment.reason
         if aligner.take_demand() is not None:
             moments.append(n)
-    assert 3 <= len(moments) <= 8
+    assert 3 <= len(moments) <= 5
     assert np.all(np.diff(moments)[1:] >= 1.9 * np.diff(moments)[:-1])
     assert np.diff(moments)[0] * SECOND >= FIRST_REST
 
