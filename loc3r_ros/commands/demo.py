@@ -209,6 +209,8 @@ class Demo:
         if not self._told:
             _say("No keyframe came yet.")
             return
+        if self._interview is not None and self._rounds < ROUNDS:
+            self._sum_up(self._interview)
         self.draw()
         self._wait_for_counts()
         path, counts = self._watcher.path, self._watcher.counts
@@ -232,8 +234,11 @@ class Demo:
         self._rounds += 1
         self._next_round = time.monotonic() + BETWEEN_ROUNDS
         if self._rounds == ROUNDS:
-            _say("\n".join(["In short:", *interview.marks.summary()]))
+            self._sum_up(interview)
             _say('Now you: loc3r where "I am standing beside the sofa, facing the TV."   Ctrl-C ends it.')
+
+    def _sum_up(self, interview: Interview) -> None:
+        _say("\n".join([f"In short, after {self._rounds} of {ROUNDS} rounds:", *interview.marks.summary()]))
 
     def _tell_page(self) -> None:
         log = self._picture.parent / "loc3r_viewer.log"
