@@ -40,22 +40,20 @@ class Robot:
         self.images = probe.publisher(Image, "image", RELIABLE)
         self.poses = probe.listen(PoseWithCovarianceStamped, "pose", LATCHED)
 
-    def begin(self):
-        """Send images until the node has seen one: it may still load, and DDS match its two directions one by one."""
-        self.poses.clear()
-        return wait_until(lambda: self.send() and self.arrives(), "the first pose", patience=60)
-
-    def arrives(self):
-        try:
-            return self.poses.wait(patience=0.5)
-        except AssertionError:
-            return None
-
     def see(self):
-        """Send what the camera sees, and return the pose that the node publishes."""
+        """Send what the camera sees, and return the pose that the node publishes.
+
+        An image may get lost: while the node loads, or makes its subscription anew because publishers came and went.
+        """
+        return wait_until(self.try_to_see, "the pose of an image", patience=60)
+
+    def try_to_see(self):
         self.send()
         seen = time_message(self.stamp)
-        return self.poses.wait(lambda m: m.header.stamp == seen, "the pose of an image")
+        try:
+            return self.poses.wait(lambda m: m.header.stamp == seen, patience=3.0)
+        except AssertionError:
+            return None
 
     def send(self):
         self.stamp = max(self.stamp + 10**8, self.probe.now())
@@ -65,7 +63,6 @@ class Robot:
         noise = np.random.default_rng(self.stamp).integers(0, 255, (32, 32, 3), np.uint8)
         picture = sign(noise, geometry.from_planar(self.world_t_base) @ MOUNT)
         self.images.publish(image_message(self.stamp, picture))
-        return True
 
     def drive(self, steps):
         for _ in range(steps):
@@ -106,7 +103,7 @@ def alignment_of(message):
 def test_a_camera_that_is_carried_away_is_noticed_and_the_map_stays(probe, start_node, engine_folder):
     start(start_node, engine_folder)
     robot, diagnostics = Robot(probe), probe.listen(DiagnosticArray, "/diagnostics")
-    robot.begin()
+    robot.see()
     robot.tell(TOLD)
     robot.drive(12)
     sound = probe.call(WhereAmI, "where_am_i")
@@ -131,7 +128,7 @@ def test_a_session_outlives_kill_9_though_the_odometry_begins_anew(probe, start_
     parameters = {"session_directory": tmp_path, "session": "life.loc3r", "session_interval": 1.0}
     node = start(start_node, engine_folder, **parameters)
     robot = Robot(probe)
-    robot.begin()
+    robot.see()
     robot.tell(TOLD)
     robot.drive(8)
     dock = probe.call(SetLabel, "set_label", label="dock")
@@ -147,7 +144,7 @@ def test_a_session_outlives_kill_9_though_the_odometry_begins_anew(probe, start_
     labels = wait_until(lambda: (r := probe.call(ListLabels, "list_labels")).labels and r, "the labels", patience=60)
     assert list(labels.labels) == ["dock"]
     np.testing.assert_allclose(matrix_from_pose(labels.poses[0].pose), matrix_from_pose(dock.pose.pose), atol=1e-9)
-    lost = robot.begin()
+    lost = robot.see()
     assert lost.pose.covariance[0] == UNKNOWN
     place = probe.call(WhereAmI, "where_am_i")  # the memory knows the camera at once, the odometry does not yet
     assert place.success and "not tied to the odometry" in place.message, place.message
@@ -174,7 +171,7 @@ def test_without_odometry_the_pose_prior_tells_the_pose_and_initialpose_holds(pr
     start(start_node, engine_folder, odom_frame="''")
     robot, paths = Robot(probe, has_odometry=False), probe.listen(Path, "keyframes", LATCHED)
     transforms = probe.listen(TFMessage, "/tf")
-    assert robot.begin().pose.covariance[0] == UNKNOWN
+    assert robot.see().pose.covariance[0] == UNKNOWN
     robot.drive(4)
     told = geometry.compose2(TOLD, robot.world_t_base)
     robot.tell(told)
