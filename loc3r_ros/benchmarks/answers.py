@@ -247,6 +247,11 @@ class Chatter:
 # --- what comes of it -------------------------------------------------------------------------------------------------
 
 
+def as_printed(value: float) -> str:
+    """Return a number as the tables show it: sums of the same numbers differ in the sixteenth digit."""
+    return f"{value:.4g}"
+
+
 def describe(
     scenes: Sequence[Scene], over_ros: Sequence[Told], evaluated: Sequence[Told], watch: Watch, rate: float
 ) -> list[Measurement]:
@@ -254,7 +259,7 @@ def describe(
     ros, known = (np.concatenate([one.places for one in told]) for told in (over_ros, evaluated))
     rows, expected = [], score(evaluated, scenes)
     for name, value in score(over_ros, scenes).items():
-        same = "the same" if value == expected[name] else f"NOT the same: {expected[name]!r}"
+        same = "the same" if as_printed(value) == as_printed(expected[name]) else f"NOT the same: {expected[name]!r}"
         rows.append(Measurement(f"{name}, over ROS", value, UNITS.get(name, "%"), f"evaluation {same}"))
     difference = ros - known
     difference[:, 2] = geometry.wrap_angle(difference[:, 2])
