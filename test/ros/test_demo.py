@@ -59,6 +59,7 @@ def test_it_ends_by_itself_with_a_picture_and_a_summary(tmp_path, engine_folder)
 @pytest.mark.parametrize(("number", "sign"), [(signal.SIGINT, "Now you"), (signal.SIGTERM, "keyframe ")])
 def test_a_signal_ends_it_and_its_processes_at_any_time(tmp_path, engine_folder, number, sign):
     process, output = start_demo(tmp_path, engine_folder("tiny"))
+    started = []
     try:
         wait_until(lambda: sign in output.read_text(), "all questions" if "you" in sign else "a keyframe", 200)
         assert process.poll() is None
@@ -67,8 +68,11 @@ def test_a_signal_ends_it_and_its_processes_at_any_time(tmp_path, engine_folder,
         assert process.wait(120) == 0, output.read_text()
     finally:
         process.kill()
+        left = [child for child in started if child.is_running()]
+        for child in left:  # the tests after this one must not hear them
+            child.kill()
     assert len(started) == (3 if importlib.util.find_spec("viser") else 2)
-    assert not [child for child in started if child.is_running()]
+    assert not left
     text = output.read_text()
     assert "The robot drove" in text
     assert "Traceback" not in text
