@@ -336,6 +336,20 @@ def project(camera_matrix: Array, points: npt.ArrayLike) -> tuple[Array, npt.NDA
     return (points / depth) @ camera_matrix[:2].T, in_front
 
 
+def ellipse_axes(covariance: npt.ArrayLike) -> tuple[float, float, float]:
+    """Return the larger and the smaller standard deviation of a (2, 2) covariance, and the heading of the larger."""
+    variances, axes = np.linalg.eigh(np.asarray(covariance))
+    minor, major = np.sqrt(np.maximum(variances, 0.0))
+    return float(major), float(minor), math.atan2(axes[1, 1], axes[0, 1])
+
+
+def ellipse_outline(covariance: npt.ArrayLike, sigmas: float, points: int = 64) -> Array:
+    """Return the (points, 2) outline, counter-clockwise around the origin, of the n-sigma ellipse of a covariance."""
+    major, minor, heading = ellipse_axes(covariance)
+    turn = np.arange(points) * (2.0 * np.pi / points)
+    return sigmas * np.stack([major * np.cos(turn), minor * np.sin(turn)], axis=1) @ rotation2(heading).T
+
+
 def probability_within(radius: float, sigma_x: float, sigma_y: float) -> float:
     """Return the probability that a centred normal point lies within `radius`.
 

@@ -79,17 +79,8 @@ def examine(source: Source, config: TrainConfig, seeds: Iterable[int], device: t
     stage.prepare(device, bf16=False)
     stage.module.to(device).eval()
     for seed in seeds:
-        yield Exam(stage, config, _features(stage, config, seed), device).take(balancer)
-
-
-def _features(stage: JointStage, config: TrainConfig, seed: int) -> SceneFeatures:
-    item = stage.loader(Task(seed, config.joint.walk_frames, 0))
-    if isinstance(item, SceneFeatures):
-        return item
-    features = stage.towers.see(item)
-    if stage.loader.cache:
-        stage.loader.cache.put(seed, features)
-    return features
+        item = stage.loader(Task(seed, config.joint.walk_frames, 0))
+        yield Exam(stage, config, stage.features(item, seed), device).take(balancer)
 
 
 class Exam:

@@ -94,11 +94,12 @@ class JointStage(Stage):
         device: torch.device,
     ) -> JointBatch:
         """Pack scenes, and compute and keep the features of those that are new."""
-        features = [self._features(item, task.seed) for item, task in zip(items, tasks, strict=True)]
+        features = [self.features(item, task.seed) for item, task in zip(items, tasks, strict=True)]
         suffixes = [self._suffixes(one, task, state) for one, task in zip(features, tasks, strict=True)]
         return pack_scenes(self.prefix, features, suffixes, tasks[0].frames, device)
 
-    def _features(self, item: SceneFeatures | SceneVideo, seed: int) -> SceneFeatures:
+    def features(self, item: SceneFeatures | SceneVideo, seed: int) -> SceneFeatures:
+        """Return the features of what the loader made of a seed; new ones are kept where there is a cache."""
         if isinstance(item, SceneFeatures):
             return item
         features = self.towers.see(item)

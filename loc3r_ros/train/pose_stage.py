@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -69,7 +70,7 @@ class PosePriorTrainer(nn.Module):
 
     def forward(self, batch: PosedVideos) -> dict[str, Tensor]:
         """Return the loss and its parts, and the mean errors of the poses."""
-        with watching(self.network) as looks:
+        with watching(self.network) if self.config.matching else nullcontext([]) as looks:
             predictions = self.network(batch.images, stride=self.config.stride)
         losses = cut3r_loss(predictions, batch.truth)
         parts = losses._asdict()
