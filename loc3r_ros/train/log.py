@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import socket
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.png"
 BOARD_FOLDER = "tensorboard"
+EVENT_FILE = "events.out.tfevents"
 COLUMNS = 4
 NO_CURVES = ("step", "split", "rate", "seconds", "cpu_seconds", "scenes")
 Record = Mapping[str, Any]
@@ -61,15 +67,42 @@ class _Boards:
 
     def __init__(self, folder: Path, step: int) -> None:
         self.folder, self.step = folder, step
-        self._writers: dict[str, SummaryWriter] = {}
+        self._files: dict[str, Path] = {}
 
     def add(self, step: int, split: str, scalars: Mapping[str, float]) -> None:
         """Write scalars about a step down, so that they survive the process."""
-        if split not in self._writers:
-            self._writers[split] = SummaryWriter(self.folder / split, purge_step=self.step + 1)
-        for name, value in scalars.items():
-            self._writers[split].add_scalar(name, value, step)
-        self._writers[split].flush()
+        if split not in self._files:
+            self._files[split] = self._begin(self.folder / split)
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        _write_events(self._files[split], Event(step=step, summary=Summary(value=values)))
+
+    def _begin(self, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _next_event_file(folder)
+        start = SessionLog(status=SessionLog.START)
+        version = Event(step=self.step + 1, file_version="brain.Event:2")
+        _write_events(file, version, Event(step=self.step + 1, session_log=start))
+        return file
+
+
+def _next_event_file(folder: Path) -> Path:
+    """Return an event file whose name comes after all others: TensorBoard reads them in the order of their names.
+
+    Such a name says second, host and process. Within one second, or with the clock of another machine, it would come
+    anywhere; hence a second that is later than all others.
+    """
+    fields = [file.name.split(".") for file in folder.glob(f"{EVENT_FILE}.*")]
+    used = [int(parts[3]) for parts in fields if parts[3].isdecimal()]
+    second = max([int(time.time()), *(1 + one for one in used)])
+    return folder / f"{EVENT_FILE}.{second:010d}.{socket.gethostname()}.{os.getpid()}"
+
+
+def _write_events(file: Path, *events: Event) -> None:
+    with file.open("ab") as opened:
+        records = RecordWriter(opened)
+        for event in events:
+            event.wall_time = time.time()
+            records.write(event.SerializeToString())
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

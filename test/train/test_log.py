@@ -1,4 +1,7 @@
+import time
+
 import cv2
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from loc3r_ros.train.log import Log, draw_curves, read_log
@@ -38,3 +41,16 @@ def test_tensorboard_shows_each_step_once(tmp_path):
     assert [(one.step, one.value) for one in train.Scalars("loss")] == [(1, 1.0), (2, 2.0), (3, 9.0)]
     assert [one.value for one in train.Scalars("rate")] == [0.5, 0.5, 0.25]
     assert [(one.step, one.value) for one in validation.Scalars("loss")] == [(3, 7.0)]
+
+
+@pytest.mark.parametrize("clock", [lambda start: 1e9, lambda start: 1e9 - 60.0 * start], ids=["stands", "goes back"])
+def test_tensorboard_reads_many_starts_in_their_order(tmp_path, monkeypatch, clock):
+    """Starts within one second, and on machines whose clocks differ: the names of the files tell the order."""
+    for start in range(12):
+        monkeypatch.setattr(time, "time", lambda start=start: clock(start))
+        log = Log(tmp_path, start)
+        for step in range(start + 1, start + 4):
+            log.add(step, "train", {"loss": 100.0 * start + step})
+    train = EventAccumulator(str(tmp_path / "tensorboard" / "train")).Reload()
+    last = [100.0 * 11 + step for step in (12, 13, 14)]
+    assert [one.value for one in train.Scalars("loss")] == [101.0 * step + 1.0 for step in range(11)] + last
