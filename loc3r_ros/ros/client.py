@@ -26,7 +26,7 @@ from loc3r_ros.ros.conversions import matrix_from_pose
 from loc3r_ros.srv import Ask, ListLabels, SetLabel, WhereAmI
 
 DISCOVERY = 5.0
-"""s that a node may take to be found."""
+"""s that a node may take to be found: what gets lost of DDS's first words to each other is said again after 3 s."""
 ACTION_DELAY = 1.0
 """s that the action server may be found later than the service of the same node."""
 KNOCK_PERIOD = 1.0
@@ -138,6 +138,12 @@ class Client:
         """
         return self._call(ListLabels, "list_labels")
 
+    def offers(self, service_type: Any) -> list[str]:
+        """Return the full names of all services of a type, in any namespace, that are discovered by now."""
+        kind = f"loc3r_ros/srv/{service_type.__name__}"
+        found = {service for node in self._others() for service, types in self._services_of(*node) if kind in types}
+        return sorted(found)
+
     # --- services -----------------------------------------------------------------------------------------------------
 
     def _call(self, service_type: Any, name: str, **fields: Any) -> Any:
@@ -191,20 +197,22 @@ class Client:
 
     def _explain_silence(self, service_type: Any, name: str) -> str:
         """Return why nobody offers a service, and what to do."""
-        kind, wanted = f"loc3r_ros/srv/{service_type.__name__}", self._node.resolve_service_name(name)
-        nodes = [node for node in self._node.get_node_names_and_namespaces() if node[0] != self._node.get_name()]
-        offers = sorted(service for node in nodes for service, types in self._services_of(*node) if kind in types)
-        if offers:
+        wanted = self._node.resolve_service_name(name)
+        if offers := self.offers(service_type):
             spaces = " or ".join(service.rpartition("/")[0] or "/" for service in offers)
             return f"No node offers {wanted}, but there is {', '.join(offers)}: use --namespace {spaces}."
         domain = os.environ.get("ROS_DOMAIN_ID") or "0"
-        names = ", ".join(sorted(f"{space.rstrip('/')}/{node}" for node, space in nodes))
+        names = ", ".join(sorted(f"{space.rstrip('/')}/{node}" for node, space in self._others()))
         return (
             f"No node offers {wanted} (waited {self._discovery:g} s): ROS_DOMAIN_ID {domain} has "
             f"{f'only {names}' if names else 'no other node at all'}. Start one with `ros2 launch loc3r_ros "
             "loc3r.launch.py`; where one runs, use the same ROS_DOMAIN_ID, RMW_IMPLEMENTATION and "
             "ROS_AUTOMATIC_DISCOVERY_RANGE here as there."
         )
+
+    def _others(self) -> list[tuple[str, str]]:
+        """Return names and namespaces of the nodes beside this one."""
+        return [node for node in self._node.get_node_names_and_namespaces() if node[0] != self._node.get_name()]
 
     def _services_of(self, node: str, namespace: str) -> list[tuple[str, list[str]]]:
         try:

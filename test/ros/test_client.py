@@ -100,7 +100,7 @@ def test_where_in_a_frame_that_is_not_there_fails_with_the_sentence_of_the_node(
 
 def test_ask_streams_the_words_as_they_come(node):
     pieces = []
-    with Client(SPACE) as client:
+    with Client(SPACE, discovery=30.0) as client:
         answer = client.ask("Speak.", on_text=pieces.append)
     assert answer.answer == "".join(pieces).strip()
     assert answer.answer.split() == [f"word{i}" for i in range(20)]
@@ -130,8 +130,10 @@ def test_labels_are_set_and_listed(node, capsys):
 
 
 def test_a_wrong_namespace_is_told_with_the_right_one(node):
-    with Client("/elsewhere", discovery=3.0) as client, pytest.raises(ClientError, match=f"--namespace {SPACE}"):
-        client.where()
+    with Client("/elsewhere", discovery=0.1) as client:
+        wait_until(lambda: f"{SPACE}/where_am_i" in client.offers(WhereAmI), "the discovery of the node")
+        with pytest.raises(ClientError, match=f"--namespace {SPACE}"):
+            client.where()
 
 
 def test_without_a_node_the_sentence_names_the_domain_and_what_to_start(monkeypatch):
@@ -145,7 +147,7 @@ def test_without_a_node_the_sentence_names_the_domain_and_what_to_start(monkeypa
 
 
 def test_a_node_that_is_not_active_or_has_seen_nothing_says_so(silent_node):
-    with Client("/silent") as client:
+    with Client("/silent", discovery=30.0) as client:
         for ask in (client.where, lambda: client.ask("What?"), lambda: client.set_label("door")):
             with pytest.raises(ClientError, match=r"not active: ros2 lifecycle set /silent/loc3r configure"):
                 ask()
