@@ -7,6 +7,9 @@ buffers is captured anew; with engines of fixed cache shapes, every token of an 
 
 from __future__ import annotations
 
+import itertools
+import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -48,6 +51,11 @@ class CapturedEngine:
     def captures(self) -> int:
         """How many different runs were captured."""
         return len(self._runs)
+
+    @torch.inference_mode()
+    def replay(self) -> None:
+        """Run the youngest capture again, without its inputs and outputs: what the device alone needs."""
+        next(reversed(self._runs.values())).replay()
 
     @torch.inference_mode()
     def run(self, inputs: Mapping[str, Value], into: Mapping[str, Buffer] | None = None) -> dict[str, Array]:
@@ -109,3 +117,26 @@ def captured(engines: EngineSet, device: str) -> EngineSet:
     assert isinstance(engines.language, TorchEngine)
     capture = capture_cuda if device.startswith("cuda") else call_again
     return replace(engines, language=CapturedEngine(engines.language, capture))
+
+
+def device_seconds(work: Callable[[], object], rounds: int, device: str = "cuda") -> float:
+    """Return the median seconds of what the device itself needs for some work, after a first run.
+
+    Nothing waits for the host in between, so launching costs only what the device has to wait for.
+    """
+    if not device.startswith("cuda"):
+        return statistics.median(_host_seconds(work) for _ in range(rounds + 1))
+    work()
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(rounds + 1)]
+    events[0].record()
+    for event in events[1:]:
+        work()
+        event.record()
+    torch.cuda.synchronize()
+    return statistics.median(first.elapsed_time(second) for first, second in itertools.pairwise(events)) / 1e3
+
+
+def _host_seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -65,6 +65,16 @@ def test_the_benchmark_of_the_7b_runs_at_any_size():
     assert share * bandwidth * 1e9 * seconds / 100 > read, "weights of two bytes, and the cache"
 
 
+def test_a_stage_that_fails_stops_no_other(monkeypatch):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(model_7b, "first_token", full)
+    rows = {row.name: row for row in model_7b.measure("tiny", "cpu", keyframes=1, rounds=1)}
+    assert math.isnan(rows[model_7b.PLAIN].value) and "no room" in rows[model_7b.PLAIN].note
+    assert rows["anew / cached"].value > 0 and "transformers / cached" not in rows
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and it would be measured")
 def test_without_a_gpu_it_says_so():
     (row,) = model_7b.measure()
