@@ -8,6 +8,7 @@ Covariances are in the order of REP-103: x, y, z, then rotations about the fixed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np

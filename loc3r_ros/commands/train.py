@@ -1,10 +1,12 @@
 """Train a model: its tokenizer, its vision tower, its pose prior, then all the rest together.
 
   loc3r train tokenizer --config config/train/nano_tokenizer.yaml --model models/nano
+  loc3r train scenes    --config config/train/nano_scenes.yaml    --model models/nano
   loc3r train vision    --config config/train/nano_vision.yaml    --model models/nano --run runs/vision
   loc3r train pose      --config config/train/nano_pose.yaml      --model models/nano --run runs/pose
   loc3r train joint     --config config/train/nano_joint.yaml     --model models/nano --run runs/joint
 
+"scenes" renders ahead what the other stages would render as they go.
 A command that was stopped goes on where its last checkpoint stands when it is given again; --minutes and --until pause
 it on purpose. On many GPUs or machines: `accelerate launch -m loc3r_ros.cli train ...`.
 `tensorboard --logdir runs` shows the curves of all runs as they grow.
@@ -15,7 +17,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-STAGES = ("tokenizer", "vision", "pose", "joint")
+STAGES = ("tokenizer", "scenes", "vision", "pose", "joint")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.stage == "tokenizer":
         tokenizer = make_tokenizer(config, out)
         print(f"{out}: a {config.size} begun, with a tokenizer of {tokenizer.size} ids.")
+        return 0
+
+    if arguments.stage == "scenes":
+        from loc3r_ros.model.checkpoint import CONFIG_FILE
+        from loc3r_ros.model.config import Loc3RConfig
+        from loc3r_ros.train.scenes import balanced_questions, open_store, render_scenes
+
+        store = open_store(Loc3RConfig.load(arguments.model / CONFIG_FILE), config.data)
+        print(f"{store.folder}: {render_scenes(store, config.data)} scenes rendered, {config.data.all_scenes} in all.")
+        balanced_questions(store, config.data)
         return 0
 
     from loc3r_ros.train.loop import Limits, train

@@ -1,7 +1,4 @@
-"""Features of frozen networks on disk: they are computed once for each scene, whatever the number of epochs.
-
-A folder under /dev/shm keeps them in memory.
-"""
+"""Features of frozen networks on disk: they are computed once for each scene, whatever the number of epochs."""
 
 from __future__ import annotations
 
@@ -9,24 +6,20 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loc3r_ros.data.scenes import SceneTruth
 
-
-@dataclass(frozen=True, eq=False)
-class SceneFeatures:
+class SceneFeatures(NamedTuple):
     """A scene as frozen networks see it.
 
     Attributes:
-        truth: of the scene.
         vision: (N, grid * grid, width) float16 features of the vision tower.
         camera: (N, camera_dim) float16 camera tokens of the pose prior.
     """
 
-    truth: SceneTruth
     vision: NDArray[np.float16]
     camera: NDArray[np.float16]
 
@@ -52,23 +45,14 @@ class FeatureCache:
         """Return a scene, or None where it is not there or its file is damaged."""
         try:
             with np.load(self._file(seed)) as arrays:
-                truth = SceneTruth.from_parts(str(arrays["text"]), arrays["layout"], arrays["layout_valid"])
-                return SceneFeatures(truth, arrays["vision"], arrays["camera"])
+                return SceneFeatures(arrays["vision"], arrays["camera"])
         except (FileNotFoundError, EOFError, zipfile.BadZipFile, KeyError, ValueError):
             return None
 
     def put(self, seed: int, features: SceneFeatures) -> None:
         """Keep a scene; the file appears whole or not at all."""
-        truth = features.truth
         scratch = self.folder / f".{seed}-{os.getpid()}.npz"
-        np.savez(
-            scratch,
-            text=np.array(truth.text_to_json()),
-            layout=truth.layout,
-            layout_valid=truth.layout_valid,
-            vision=features.vision,
-            camera=features.camera,
-        )
+        np.savez(scratch, **features._asdict())
         scratch.replace(self._file(seed))
 
     def _file(self, seed: int) -> Path:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loc3r_ros.data.videos import Video
 from loc3r_ros.geometry import Array
 from loc3r_ros.world.furniture import CATEGORIES
 from loc3r_ros.world.materials import COLOURS
+from loc3r_ros.world.sample import Sample
 from loc3r_ros.world.scene import Scene, Surface
 
 SURFACES = (Surface.FLOOR, Surface.CEILING, Surface.WALL)
@@ -40,22 +40,22 @@ class DenseTargets:
     normal: NDArray[np.float32]
 
 
-def dense_targets(video: Video, cells: int, cell_pixels: float) -> DenseTargets:
+def dense_targets(sample: Sample, cells: int, cell_pixels: float) -> DenseTargets:
     """Return the truth at the middle of cells that begin at the top left corner.
 
     Args:
-        video: what to look at.
+        sample: what to look at.
         cells: R, cells along a side.
         cell_pixels: side of a cell; what lies beyond R cells is left out.
     """
     at = ((np.arange(cells) + 0.5) * cell_pixels).astype(np.intp)
-    pick = np.ix_(np.arange(len(video.rgb)), at, at)
-    shown = video.frames.segmentation[pick]
+    pick = np.ix_(np.arange(len(sample.frames.depth)), at, at)
+    shown = sample.frames.segmentation[pick]
     return DenseTargets(
-        category=lookup(class_table(video.scene), shown),
-        colour=lookup(colour_table(video.scene), shown),
-        depth=video.frames.depth[pick],
-        normal=normals(video.frames.depth, video.camera_matrix)[pick],
+        category=lookup(class_table(sample.scene), shown),
+        colour=lookup(colour_table(sample.scene), shown),
+        depth=sample.frames.depth[pick],
+        normal=normals(sample.frames.depth, sample.camera_matrix)[pick],
     )
 
 

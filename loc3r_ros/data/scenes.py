@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loc3r_ros.world.bev import BevTargets, patch_targets
+from loc3r_ros.world.bev import patch_targets
 from loc3r_ros.world.facts import Cue
 from loc3r_ros.world.questions import Question
-from loc3r_ros.world.sample import make_sample
+from loc3r_ros.world.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -65,41 +65,19 @@ class SceneTruth:
         return cls(values["seed"], situations, questions, layout, layout_valid)
 
 
-@dataclass(frozen=True, eq=False)
-class SceneVideo:
-    """A scene's truth with its pictures, (N, size, size, 3) uint8."""
-
-    truth: SceneTruth
-    rgb: NDArray[np.uint8]
-
-
-def make_scene_video(seed: int, frames: int, size: int, patches: int, patch_pixels: float) -> SceneVideo:
-    """Render a scene and write about it.
+def make_truth(sample: Sample, extent: int | None = None) -> SceneTruth:
+    """Return what is true of a sample.
 
     Args:
-        seed: of the scene.
-        frames: pictures.
-        size: side of a picture, pixels.
-        patches: patch tokens along a side.
-        patch_pixels: side of the square that a patch token sees; pixels beyond the last patch belong to none.
-
-    Raises:
-        WalkError: if the furniture leaves no room to stand in.
+        sample: of the world.
+        extent: side of the square of pixels that patches see; pixels beyond it belong to none. All pixels where None.
     """
-    sample = make_sample(seed, frames=frames, width=size, height=size, grid=(patches, patches))
-    extent = round(patches * patch_pixels)
     layout = sample.layout
-    if extent != size:
+    if extent is not None and extent != sample.frames.depth.shape[-1]:
         depth = sample.frames.depth[:, :extent, :extent]
-        layout = patch_targets(depth, sample.anchor_t_camera, sample.camera_matrix, (patches, patches))
+        layout = patch_targets(depth, sample.anchor_t_camera, sample.camera_matrix, layout.valid.shape[1:])
     situations = tuple(Situation(one.text, _pose(one.pose)) for one in sample.situations)
-    return SceneVideo(_truth(seed, situations, sample.questions, layout), sample.frames.rgb)
-
-
-def _truth(
-    seed: int, situations: tuple[Situation, ...], questions: tuple[Question, ...], layout: BevTargets
-) -> SceneTruth:
-    return SceneTruth(seed, situations, questions, layout.position, layout.valid)
+    return SceneTruth(sample.scene.seed, situations, sample.questions, layout.position, layout.valid)
 
 
 def _pose(pose: NDArray[np.floating]) -> tuple[float, float, float]:

@@ -17,7 +17,7 @@ from loc3r_ros.alignment import Located
 from loc3r_ros.errors import ConfigError, NotReadyError
 from loc3r_ros.interface import FloatArray, Place, Reply
 from loc3r_ros.msg import Answer, LanguagePose
-from loc3r_ros.ros.answers import answer_message, language_pose, seen_from
+from loc3r_ros.ros.answers import answer_message, language_pose, seen_from, told_by_odometry
 from loc3r_ros.ros.conversions import time_message
 from loc3r_ros.ros.parameters import Parameters
 from loc3r_ros.ros.questions import Questions
@@ -86,13 +86,14 @@ class Answering:
         if request.question:
             answer, place = self._ask(session, request.question, request.situation, begin)
             response.answer = answer.answer
-        if place is None:
+        if not request.situation:
+            place, located = self._own_place(session)
+        elif place is None:
             place = self._locate(session, request.situation)
-            located = self._located(session, place)
-            if request.situation:
-                self._publish_place(session, place, located, begin)
+            located = session.locate(place)
+            self._publish_place(session, place, located, begin)
         else:
-            located = self._located(session, place)
+            located = session.locate(place)
         response.pose = self._place_message(session, place, located, request.target_frame, begin)
         response.message = describe(response.pose, located, session.labels)
 
@@ -154,23 +155,24 @@ class Answering:
 
     def _locate(self, session: Session, situation: str) -> Place:
         localizer = session.localizer()
-        if not situation:
-            return localizer.where_am_i()  # costs no run of an engine, so it need not queue
         return self.questions.ask(lambda: localizer.locate(situation), self._brain.parameters.answer_timeout)
 
-    # --- messages -----------------------------------------------------------------------------------------------------
+    def _own_place(self, session: Session) -> tuple[Place, Located]:
+        """Return the robot's own place and where that is in the map: by odometry, as `pose`, else by the pose prior.
 
-    def _located(self, session: Session, place: Place) -> Located:
-        """Return a place in the map; for the robot's own, that of the robot which carries the camera."""
-        located = session.locate(place)
-        if place.situation:
-            return located
-        base, camera = self._brain.parameters.base_frame, self._brain.camera_frame
+        The pose prior sees the camera; where nobody says how the robot carries it, its place is the camera's.
+        """
+        place = session.localizer().where_am_i()  # costs no run of an engine, so it need not queue
+        if (told := session.place_by_odometry()) is not None:
+            return told_by_odometry(place, *told), told[0]
+        located, base, camera = session.locate(place), self._brain.parameters.base_frame, self._brain.camera_frame
         try:
             base_t_camera = self._brain.transforms.lookup(base, camera, place.stamp)
         except TransformError:
-            return located  # nobody says how the robot carries it
-        return seen_from(located, geometry.planar(geometry.world_t_anchor(base_t_camera)))
+            return place, located
+        return place, seen_from(located, geometry.planar(geometry.world_t_anchor(base_t_camera)))
+
+    # --- messages -----------------------------------------------------------------------------------------------------
 
     def _place_message(
         self, session: Session, place: Place, located: Located, target_frame: str, begin: float

@@ -50,6 +50,26 @@ def seen_from(camera: Located, base_t_camera: FloatArray) -> Located:
     )
 
 
+def told_by_odometry(place: Place, robot: Located, stamp: int) -> Place:
+    """Return the robot's own place as the odometry has it.
+
+    Args:
+        place: the same as the model has it.
+        robot: the robot in the map.
+        stamp: of that, ns.
+    """
+    middle = HEADING_BINS // 2
+    certain = turn_distribution(np.eye(HEADING_BINS)[middle], float(robot.pose[2] - BIN_CENTRES[middle]))
+    return replace(
+        place,
+        pose=robot.pose,
+        covariance=robot.covariance,
+        heading_distribution=widened(certain, float(robot.covariance[2, 2])),
+        confidence=robot.confidence,
+        stamp=stamp,
+    )
+
+
 def language_pose(place: Place, located: Located, frame: str, latency: float) -> LanguagePose:
     """Return the message of a place.
 

@@ -70,6 +70,12 @@ class Correction:
             covariance[PLANAR] = self._drift()
             return covariance
 
+    @property
+    def drift(self) -> FloatArray:
+        """(3, 3) covariance of the robot's pose in the plane since the map began or its place was told."""
+        with self._lock:
+            return self._drift()
+
     def follow(self, odom_t_base: FloatArray, stamp: int) -> None:
         """Note the (4, 4) odometry at a stamp in ns."""
         with self._lock:

@@ -134,6 +134,18 @@ class Session:
         odom_t_base, stamp = self._robot
         return RobotPose(self.correction.map_t_odom @ odom_t_base, stamp)
 
+    def place_by_odometry(self) -> tuple[Located, int] | None:
+        """Return the robot's place in `map`, as `pose` says it, and its stamp (ns); None where odometry does not tell.
+
+        Its covariance counts from where the map began, though `pose` may say that the robot is not localized. Where the
+        pose prior and the odometry part, the place is doubtful: either may be wrong.
+        """
+        robot, alignment = self._robot, self.placement.alignment
+        if robot is None or not self._has_odometry() or self.placement.is_loose:
+            return None
+        pose = geometry.planar(self.correction.map_t_odom @ robot[0])
+        return Located(pose, self.correction.drift, "" if alignment is None else alignment.reason), robot[1]
+
     def locate(self, place: Place) -> Located:
         """Return a place in `map`.
 

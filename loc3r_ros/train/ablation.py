@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from loc3r_ros.data.cache import SceneFeatures
 from loc3r_ros.data.suffixes import UNSUPERVISED, Suffix
 from loc3r_ros.export.source import Source, load_source
 from loc3r_ros.model.checkpoint import CONFIG_FILE, save_model, save_pose_prior
@@ -24,8 +23,7 @@ from loc3r_ros.model.circular import circular_mean
 from loc3r_ros.model.language import Cache
 from loc3r_ros.train.config import TrainConfig
 from loc3r_ros.train.joint_stage import JointStage
-from loc3r_ros.train.packing import JointBatch, Texts, pack_scenes, pack_texts, visible
-from loc3r_ros.train.plan import Task
+from loc3r_ros.train.packing import JointBatch, Texts, join_texts, pack_texts, visible
 from loc3r_ros.world.balance import Balancer
 
 POSE_TOKENS = 24
@@ -66,7 +64,7 @@ def blindfold(folder: Path, out: Path) -> None:
     source.model.config.save(out / CONFIG_FILE)
 
 
-def examine(source: Source, config: TrainConfig, seeds: Iterable[int], device: torch.device) -> Iterator[Examined]:
+def examine(source: Source, config: TrainConfig, seeds: Sequence[int], device: torch.device) -> Iterator[Examined]:
     """Yield what a model says of scenes.
 
     Args:
@@ -75,21 +73,20 @@ def examine(source: Source, config: TrainConfig, seeds: Iterable[int], device: t
         seeds: of the scenes.
         device: that runs it.
     """
-    stage, balancer = JointStage(source, config), Balancer()
+    data = replace(config.data, scenes=1, validation_scenes=len(seeds))  # room for these scenes is enough
+    stage, balancer = JointStage(source, replace(config, data=data)), Balancer()
     stage.prepare(device, bf16=False)
     stage.module.to(device).eval()
     for seed in seeds:
-        item = stage.loader(Task(seed, config.joint.walk_frames, 0))
-        yield Exam(stage, config, stage.features(item, seed), device).take(balancer)
+        yield Exam(stage, config, seed, device).take(balancer)
 
 
 class Exam:
     """One scene: its video's keys and values, and texts behind it."""
 
-    def __init__(self, stage: JointStage, config: TrainConfig, features: SceneFeatures, device: torch.device) -> None:
-        self.stage, self.truth, self.device = stage, features.truth, device
-        batch = pack_scenes(stage.prefix, [features], [[]], config.phases[-1].frames, device)
-        self.length, self.video = self._see(batch)
+    def __init__(self, stage: JointStage, config: TrainConfig, seed: int, device: torch.device) -> None:
+        self.stage, self.truth, self.device = stage, stage.store.truth(seed), device
+        self.length, self.video = self._see(stage.pack([seed], [join_texts([])], config.phases[-1].frames))
 
     @torch.no_grad()
     def _see(self, batch: JointBatch) -> tuple[int, Cache]:
@@ -114,7 +111,7 @@ class Exam:
     @torch.no_grad()
     def _read(self, suffixes: Sequence[Suffix]) -> tuple[Texts, Tensor]:
         """Return texts behind the video, and their (S, width) hidden states."""
-        module, texts = self.stage.module, pack_texts([suffixes], self.device)
+        module, texts = self.stage.module, pack_texts([join_texts(suffixes)], self.device)
         hidden, _ = module.model.language(
             module.embed(texts.ids),
             self.video,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 
@@ -19,8 +17,8 @@ RECIPE_FILE = "recipe.json"
 KEPT = 2
 
 
-def save_checkpoint(accelerator: Accelerator, run: Path, step: int, state: Any) -> None:
-    """Write a checkpoint: weights, optimiser, random numbers, and each process's own state of the data stream.
+def save_checkpoint(accelerator: Accelerator, run: Path, step: int) -> None:
+    """Write a checkpoint: weights, optimiser and random numbers; what is shown at a step follows from the step.
 
     It appears whole or not at all; older ones are removed. Every process calls this.
     """
@@ -30,7 +28,6 @@ def save_checkpoint(accelerator: Accelerator, run: Path, step: int, state: Any) 
         scratch.mkdir(parents=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(scratch))
-    (scratch / _state_file(accelerator)).write_bytes(pickle.dumps(state))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (scratch / PROGRESS_FILE).write_text(json.dumps({"step": step, "processes": accelerator.num_processes}))
@@ -41,18 +38,18 @@ def save_checkpoint(accelerator: Accelerator, run: Path, step: int, state: Any) 
     accelerator.wait_for_everyone()
 
 
-def resume(accelerator: Accelerator, run: Path, new_state: Any) -> tuple[int, Any]:
+def resume(accelerator: Accelerator, run: Path) -> int:
     """Load the last checkpoint into what the accelerator has prepared.
 
     Returns:
-        Steps done and the state of the data stream: 0 and `new_state` in a run that has none.
+        Steps done: 0 in a run that has none.
 
     Raises:
         CheckpointError: it was written by another number of processes.
     """
     finished = _finished(run)
     if not finished:
-        return 0, new_state
+        return 0
     progress = json.loads((finished[-1] / PROGRESS_FILE).read_text())
     if progress["processes"] != accelerator.num_processes:
         raise CheckpointError(
@@ -60,7 +57,7 @@ def resume(accelerator: Accelerator, run: Path, new_state: Any) -> tuple[int, An
             f"{accelerator.num_processes}."
         )
     accelerator.load_state(str(finished[-1]))
-    return progress["step"], pickle.loads((finished[-1] / _state_file(accelerator)).read_bytes())
+    return int(progress["step"])
 
 
 def keep_recipe(run: Path, stage: str, config: TrainConfig) -> None:
@@ -84,7 +81,3 @@ def keep_recipe(run: Path, stage: str, config: TrainConfig) -> None:
 
 def _finished(run: Path) -> list[Path]:
     return sorted(file.parent for file in (run / FOLDER).glob(f"*/{PROGRESS_FILE}") if file.parent.name.isdigit())
-
-
-def _state_file(accelerator: Accelerator) -> str:
-    return f"data-{accelerator.process_index}.pkl"

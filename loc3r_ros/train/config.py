@@ -17,7 +17,7 @@ from loc3r_ros.model.losses import LossWeights
 from loc3r_ros.world.splits import FIRST_VALIDATION_SEED, Split
 
 Precision = Literal["auto", "fp32", "bf16"]
-_NO_MATTER = ("workers", "cache", "validate_every", "save_every", "micro_batch")
+_NO_MATTER = ("workers", "cache", "validate_every", "save_every", "log_every", "micro_batch")
 """Fields that may change when a run is resumed: they change no weight."""
 
 
@@ -70,20 +70,34 @@ class DataConfig:
         scenes: training scenes; they come again when all were seen.
         validation_first: first validation seed.
         validation_scenes: scenes that curves are measured on.
+        walk_frames: pictures of a scene; a phase takes its frames from them.
         workers: processes that render; 0 renders in the training process.
-        cache: root folder of walks (pose stage) and frozen features (joint stage); empty makes them anew each time.
+        cache: root folder of rendered scenes and frozen features; empty keeps them for the time of the run only.
     """
 
     first: int = 0
     scenes: int = 900_000
     validation_first: int = FIRST_VALIDATION_SEED
     validation_scenes: int = 16
+    walk_frames: int = 32
     workers: int = 2
     cache: str = ""
+
+    def __post_init__(self) -> None:
+        require(self.walk_frames >= 2, f"data.walk_frames must be at least 2, not {self.walk_frames}.")
+
+    @property
+    def all_scenes(self) -> int:
+        """Training and validation scenes together."""
+        return self.scenes + self.validation_scenes
 
     def stream(self, seed: int) -> SeedStream:
         """Return the training seeds in the order of a run's seed."""
         return SeedStream(Split.TRAIN, self.first, self.scenes, seed)
+
+    def seeds(self) -> range:
+        """Return the training seeds."""
+        return range(self.first, self.first + self.scenes)
 
     def validation_seeds(self) -> range:
         """Return the validation seeds."""
@@ -96,7 +110,6 @@ class PoseConfig:
     """The pose stage.
 
     Attributes:
-        walk_frames: pictures of a walk, from which clips are cut; `data.cache` keeps walks.
         max_step: largest step between two pictures of a clip, in pictures of the walk.
         stride: point maps are learned at every stride-th pixel; the patch is a multiple of it.
         weight: of the pose in CUT3R's objective.
@@ -104,7 +117,6 @@ class PoseConfig:
         comparing: a new network begins with cross-attention that compares (see `model.cut3r.beginning`).
     """
 
-    walk_frames: int = 32
     max_step: int = 2
     stride: int = 4
     weight: float = 1.0
@@ -112,10 +124,7 @@ class PoseConfig:
     comparing: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            min(self.walk_frames, self.max_step, self.stride) >= 1,
-            "pose.walk_frames, pose.max_step and pose.stride must be at least 1.",
-        )
+        require(min(self.max_step, self.stride) >= 1, "pose.max_step and pose.stride must be at least 1.")
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,6 @@ class JointConfig:
         objective: weights of the losses; layout 0 and camera False leave the situation alone (the paper's ablation).
         camera: camera tokens of the pose prior begin the frames.
         pose_as_text: the pose is asked for and answered in words, without `<Pos>` and `<Ori>`.
-        walk_frames: pictures that the pose prior sees of a scene; a phase's frames are taken evenly from them.
         suffixes: the most situations and questions that share a scene's video in a step.
         lora_rank: rank of low-rank adapters of the language model; 0 trains all of it.
         lora_alpha: adapters are scaled by alpha / rank.
@@ -136,7 +144,6 @@ class JointConfig:
     objective: LossWeights = field(default_factory=LossWeights)
     camera: bool = True
     pose_as_text: bool = False
-    walk_frames: int = 32
     suffixes: int = 16
     lora_rank: int = 0
     lora_alpha: float = 16.0
@@ -160,6 +167,7 @@ class TrainConfig:
         micro_batch: scenes that a device takes at once; 0 takes its share of the batch whole.
         validate_every: steps between measurements on validation scenes.
         save_every: steps between checkpoints.
+        log_every: steps that a line of the log is the mean of; waiting for a GPU's numbers at each step costs time.
     """
 
     size: str = "nano"
@@ -174,10 +182,12 @@ class TrainConfig:
     micro_batch: int = 0
     validate_every: int = 200
     save_every: int = 200
+    log_every: int = 1
 
     def __post_init__(self) -> None:
         require(bool(self.phases), "A run needs at least one phase.")
-        require(min(self.validate_every, self.save_every) >= 1, "validate_every and save_every must be at least 1.")
+        every = min(self.validate_every, self.save_every, self.log_every)
+        require(every >= 1, "validate_every, save_every and log_every must be at least 1.")
         require(self.precision in ("auto", "fp32", "bf16"), f"precision is {self.precision!r}: auto, fp32 or bf16.")
 
     @property

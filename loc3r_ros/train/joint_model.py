@@ -88,7 +88,7 @@ class JointModel(nn.Module):
             self.embed(texts.ids), cache, positions=length + texts.place, seen=visible(texts.text, length)
         )
         patches = model.config.layout.patch_indices(batch.vision.shape[1], len(batch.prefix))
-        return video[:, torch.from_numpy(patches).to(video.device)], text
+        return video[:, torch.from_numpy(patches).to(video.device, non_blocking=True)], text
 
     def video_tokens(self, batch: JointBatch) -> Tensor:
         """Return all tokens of the videos, (B, tokens, width), from their features."""

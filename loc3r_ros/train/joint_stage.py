@@ -9,43 +9,49 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from loc3r_ros.data.cache import FeatureCache, SceneFeatures
-from loc3r_ros.data.scenes import SceneVideo, make_scene_video
-from loc3r_ros.data.seeds import with_room
-from loc3r_ros.data.suffixes import Suffix, SuffixMaker, draw_suffixes
+from loc3r_ros.data.store import SceneStore
+from loc3r_ros.data.suffixes import SuffixMaker, draw_suffixes
 from loc3r_ros.export.source import Source
 from loc3r_ros.model.checkpoint import CONFIG_FILE, save_pose_prior
 from loc3r_ros.model.checkpoint_files import write
-from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.prompt.template import PromptTemplate
 from loc3r_ros.train.config import TrainConfig
+from loc3r_ros.train.features import FeatureShelf
 from loc3r_ros.train.joint_model import JointModel
 from loc3r_ros.train.lora import merge_lora
-from loc3r_ros.train.packing import JointBatch, pack_scenes
+from loc3r_ros.train.packing import JointBatch, TextRow, even_frames, join_texts, pack_texts
 from loc3r_ros.train.plan import Task
+from loc3r_ros.train.scenes import balanced_questions, open_store, render_scenes
+from loc3r_ros.train.shelf import Shelf
 from loc3r_ros.train.stage import Stage
 from loc3r_ros.train.towers import FrozenTowers
-from loc3r_ros.world.balance import Balancer
 from loc3r_ros.world.draw import Draw
 
 
 @dataclass(frozen=True)
-class SceneLoader:
-    """Takes a scene's features from the cache, or renders it."""
+class TextLoader:
+    """Writes the texts of scenes.
 
-    config: Loc3RConfig
-    frames: int
-    cache: FeatureCache | None
+    Attributes:
+        store: of the scenes.
+        maker: writes suffixes.
+        count: the most texts of a scene.
+        seed: of the run.
+        balanced: by seed of the scene, the questions that keep the answers in balance.
+    """
 
-    def __call__(self, task: Task) -> SceneFeatures | SceneVideo:
-        """Return the scene of a task, all frames of its walk."""
-        kept = self.cache.get(task.seed) if self.cache else None
-        return kept or with_room(task.seed, self._render)
+    store: SceneStore
+    maker: SuffixMaker
+    count: int
+    seed: int
+    balanced: Mapping[int, Sequence[int]]
 
-    def _render(self, seed: int) -> SceneVideo:
-        config = self.config
-        size, patches = config.vision.image_size, config.pooled_grid
-        return make_scene_video(seed, self.frames, size, patches, config.pixels_per_patch)
+    def __call__(self, task: Task) -> TextRow:
+        """Return the texts of a task's scene."""
+        truth = self.store.truth(task.seed)
+        questions = [truth.questions[number] for number in self.balanced[task.seed]]
+        draw = Draw(self.seed, f"texts at {task.position}")
+        return join_texts(draw_suffixes(self.maker, truth, questions, self.count, draw))
 
 
 class JointStage(Stage):
@@ -56,7 +62,7 @@ class JointStage(Stage):
         config: of the run.
     """
 
-    loader: SceneLoader
+    loader: TextLoader
 
     def __init__(self, source: Source, config: TrainConfig) -> None:
         joint = config.joint
@@ -69,48 +75,44 @@ class JointStage(Stage):
         template = PromptTemplate(source.tokenizer)
         self.prefix = template.prefix
         self.maker = SuffixMaker(template, joint.pose_as_text)
-        self.loader = SceneLoader(self.model_config, joint.walk_frames, None)
-
-    def new_state(self) -> Balancer:
-        """Return what keeps the answers balanced."""
-        return Balancer()
+        self.store = open_store(self.model_config, config.data)
+        self.loader = TextLoader(self.store, self.maker, joint.suffixes, config.seed, {})
 
     def prepare(self, device: torch.device, bf16: bool) -> None:
-        """Move the frozen networks, and open the cache of what they see."""
+        """Move the frozen networks, make room for what they see, and balance the questions of all scenes."""
         self.towers.to(device, torch.bfloat16 if bf16 else torch.float32)
         if self.config.joint.lora_rank and bf16:
             for parameter in self.module.parameters():
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.bfloat16()
-        if self.config.data.cache:
-            cache = FeatureCache.open(Path(self.config.data.cache), self.towers.key(self.config.joint.walk_frames))
-            self.loader = replace(self.loader, cache=cache)
+        capacity = self.config.data.all_scenes
+        self.layouts = Shelf(self.store, ["layout", "layout_valid"], capacity, device)
+        self.features = FeatureShelf(self.towers, self.store, self.model_config, capacity, device)
 
-    def collate(
-        self,
-        items: Sequence[SceneFeatures | SceneVideo],
-        tasks: Sequence[Task],
-        state: Balancer,
-        device: torch.device,
-    ) -> JointBatch:
-        """Pack scenes, and compute and keep the features of those that are new."""
-        features = [self.features(item, task.seed) for item, task in zip(items, tasks, strict=True)]
-        suffixes = [self._suffixes(one, task, state) for one, task in zip(features, tasks, strict=True)]
-        return pack_scenes(self.prefix, features, suffixes, tasks[0].frames, device)
+    def begin(self) -> None:
+        """Render what is missing, choose the questions, and show the scenes to the frozen networks."""
+        data = self.config.data
+        render_scenes(self.store, data)
+        self.loader = replace(self.loader, balanced=balanced_questions(self.store, data))
+        self.features.bring(data.seeds())
 
-    def features(self, item: SceneFeatures | SceneVideo, seed: int) -> SceneFeatures:
-        """Return the features of what the loader made of a seed; new ones are kept where there is a cache."""
-        if isinstance(item, SceneFeatures):
-            return item
-        features = self.towers.see(item)
-        if self.loader.cache:
-            self.loader.cache.put(seed, features)
-        return features
+    def collate(self, items: Sequence[TextRow], tasks: Sequence[Task]) -> JointBatch:
+        """Pack scenes and their texts."""
+        return self.pack([task.seed for task in tasks], items, tasks[0].frames)
 
-    def _suffixes(self, features: SceneFeatures, task: Task, balancer: Balancer) -> list[Suffix]:
-        questions = [question for question in features.truth.questions if balancer.take(question)]
-        draw = Draw(self.config.seed, f"texts at {task.position}")
-        return draw_suffixes(self.maker, features.truth, questions, self.config.joint.suffixes, draw)
+    def pack(self, seeds: Sequence[int], texts: Sequence[TextRow], frames: int) -> JointBatch:
+        """Join scenes; of each walk's frames, `frames` are taken evenly, the first and the last among them."""
+        kept = even_frames(self.store.form.frames, frames)
+        vision, camera = self.features.take(seeds, kept)
+        layouts = self.layouts.take(seeds, kept)
+        return JointBatch(
+            prefix=torch.from_numpy(self.prefix).to(vision.device, non_blocking=True),
+            vision=vision,
+            camera=camera,
+            layout=layouts["layout"].flatten(2, 3),
+            layout_valid=layouts["layout_valid"].flatten(2, 3),
+            texts=pack_texts(texts, vision.device),
+        )
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         """Write the whole model: what was trained, the frozen networks and the tokenizer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import defaultdict
@@ -19,8 +20,9 @@ from tqdm import tqdm
 from loc3r_ros.errors import Loc3RError
 from loc3r_ros.train.checkpoints import keep_recipe, resume, save_checkpoint
 from loc3r_ros.train.config import OptimiserConfig, Precision, TrainConfig
+from loc3r_ros.train.graphs import graphed
 from loc3r_ros.train.log import Log
-from loc3r_ros.train.plan import Task, learning_rate, micro_batches, micro_count
+from loc3r_ros.train.plan import Task, chunks, learning_rate, micro_batches, micro_count
 from loc3r_ros.train.stage import Stage
 
 Loaded = tuple[list[Any], list[Task]]
@@ -74,12 +76,18 @@ class Run:
             keep_recipe(folder, name, config)
         self.accelerator.wait_for_everyone()
         self.device = self.accelerator.device
+        if self.accelerator.mixed_precision == "bf16":
+            torch.set_float32_matmul_precision("high")  # what stays in float32 may use TF32
         stage.prepare(self.device, self.accelerator.mixed_precision == "bf16")
+        with self.accelerator.main_process_first():
+            stage.begin()
         self.module, self.optimiser = self.accelerator.prepare(
             stage.module, make_optimiser(stage.module, config.optimiser)
         )
-        self.step, self.state = resume(self.accelerator, folder, stage.new_state())
+        self.trained = graphed(self.module) if self.device.type == "cuda" and stage.is_static else self.module
+        self.step = resume(self.accelerator, folder)
         self.log = Log(folder, self.step) if self.accelerator.is_main_process else None
+        self.sums = Sums()
 
     def go(self, out: Path, limits: Limits) -> int:
         """Train to the end or to a limit, then write checkpoint and model; return the steps done."""
@@ -103,53 +111,64 @@ class Run:
         )
         with bar:
             while self.step < end and not self._is_late(deadline):
-                scalars = self._step(batches)
+                self._step(batches)
                 self.step += 1
                 bar.update()
-                bar.set_postfix(loss=f"{scalars['loss']:.3f}")
-                self._after_step(scalars)
+                if self.step % self.config.log_every == 0 or self.step == end:
+                    scalars = self._read_sums()
+                    bar.set_postfix(loss=f"{scalars['loss']:.3f}")
+                self._after_step()
 
     def _is_late(self, deadline: float) -> bool:
         """Say whether the time is up, the same on every process."""
+        if deadline == float("inf"):
+            return False
+        if self.accelerator.num_processes == 1:
+            return time.monotonic() > deadline
         late = torch.tensor(float(time.monotonic() > deadline), device=self.device)
         return bool(self.accelerator.reduce(late, "sum") > 0)
 
-    def _step(self, batches: Iterator[Loaded]) -> dict[str, float]:
-        started, started_cpu = time.monotonic(), time.process_time()
+    def _step(self, batches: Iterator[Loaded]) -> None:
+        """Do a step, and add what is to be logged of it to the sums, which stay on the device."""
         rate = learning_rate(self.config.optimiser, self.step, self.config.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         parts = micro_count(self.config, self.step, self.accelerator.num_processes)
-        sums: defaultdict[str, float] = defaultdict(float)
-        scenes = 0
         for part in range(parts):
             items, tasks = next(batches)
-            scenes += len(tasks)
-            batch = self.stage.collate(items, tasks, self.state, self.device)
-            for name, value in self._backward(batch, parts, is_last=part == parts - 1).items():
-                sums[name] += float(value) / parts
-        if not torch.isfinite(torch.tensor(sums["loss"])):
-            raise TrainingError(
-                f"The loss of step {self.step} is {sums['loss']}: lower optimiser.rate; the last checkpoint is whole."
-            )
+            self.sums.scenes += len(tasks)
+            batch = self.stage.collate(items, tasks)
+            self.sums.add(self._backward(batch, parts, is_last=part == parts - 1), 1 / parts)
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.optimiser.clip)
+        self.sums.add({"gradient": norm}, 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad()
-        spent = {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - started_cpu}
-        return dict(sums) | {"gradient": float(norm), "rate": rate, "scenes": scenes} | spent
+        self.sums.steps += 1
+
+    def _read_sums(self) -> dict[str, float]:
+        """Return and log the means over the last steps; this waits for a GPU."""
+        means = self.sums.means()
+        self.sums = Sums()
+        if not math.isfinite(means["loss"]):
+            raise TrainingError(
+                f"The loss of step {self.step - 1} is {means['loss']}: lower optimiser.rate; the last checkpoint is "
+                "whole."
+            )
+        if self.log:
+            rate = learning_rate(self.config.optimiser, self.step - 1, self.config.steps)
+            self.log.add(self.step, "train", means | {"rate": rate})
+        return means
 
     def _backward(self, batch: Any, parts: int, is_last: bool) -> Mapping[str, Tensor]:
         """Add a micro-batch's gradients; devices join theirs at the last one only."""
         if not is_last:
             with self.accelerator.no_sync(self.module):
                 return self._backward(batch, parts, is_last=True)
-        scalars = self.module(batch)
+        scalars = self.trained(batch)
         self.accelerator.backward(scalars["loss"] / parts)
         return {name: value.detach() for name, value in scalars.items()}
 
-    def _after_step(self, scalars: Mapping[str, float]) -> None:
-        if self.log:
-            self.log.add(self.step, "train", scalars)
+    def _after_step(self) -> None:
         is_end = self.step == self.config.steps
         if is_end or self.step % self.config.validate_every == 0:
             self._validate()
@@ -157,7 +176,7 @@ class Run:
             self._save()
 
     def _save(self) -> None:
-        save_checkpoint(self.accelerator, self.folder, self.step, self.state)
+        save_checkpoint(self.accelerator, self.folder, self.step)
 
     @torch.no_grad()
     def _validate(self) -> None:
@@ -180,17 +199,43 @@ class Run:
         self.accelerator.wait_for_everyone()
 
 
+class Sums:
+    """Sums over steps of what is logged, and the time since they began; numbers stay on their device."""
+
+    def __init__(self) -> None:
+        self.steps, self.scenes = 0, 0
+        self._sums: dict[str, Tensor] = {}
+        self._started, self._started_cpu = time.monotonic(), time.process_time()
+
+    def add(self, scalars: Mapping[str, Tensor], share: float) -> None:
+        """Add scalars, a share of each."""
+        for name, value in scalars.items():
+            part = value.detach() * share
+            self._sums[name] = self._sums[name] + part if name in self._sums else part
+
+    def means(self) -> dict[str, float]:
+        """Return the means of one step."""
+        values = torch.stack([value.float() for value in self._sums.values()]).tolist()
+        spent = {
+            "scenes": self.scenes,
+            "seconds": time.monotonic() - self._started,
+            "cpu_seconds": time.process_time() - self._started_cpu,
+        }
+        totals = dict(zip(self._sums, values, strict=True)) | spent
+        return {name: total / self.steps for name, total in totals.items()}
+
+
 def evaluate(stage: Stage, module: nn.Module, config: TrainConfig, accelerator: Accelerator) -> dict[str, float]:
-    """Return the mean of every scalar over the validation scenes, one at a time."""
-    frames, ranks = config.phases[-1].frames, accelerator.num_processes
-    tasks = [Task(seed, frames, number) for number, seed in enumerate(config.data.validation_seeds())]
+    """Return the mean of every scalar over batches of validation scenes."""
+    phase, ranks = config.phases[-1], accelerator.num_processes
+    tasks = [Task(seed, phase.frames, number) for number, seed in enumerate(config.data.validation_seeds())]
     mine = tasks[accelerator.process_index : len(tasks) // ranks * ranks : ranks]  # FSDP: as many on each process
-    state = stage.new_state()
+    groups = list(chunks(mine, config.micro_batch or min(phase.batch, len(mine))))
     sums: defaultdict[str, float] = defaultdict(float)
     module.eval()
-    for items, one in make_loader(stage, [[task] for task in mine], config.data.workers):
-        for name, value in module(stage.collate(items, one, state, accelerator.device)).items():
-            sums[name] += float(value) / len(mine)
+    for items, group in make_loader(stage, groups, config.data.workers):
+        for name, value in module(stage.collate(items, group)).items():
+            sums[name] += float(value) * len(group) / len(mine)
     module.train()
     names = sorted(sums)
     values = torch.tensor([sums[name] for name in names], device=accelerator.device)
@@ -232,7 +277,8 @@ def make_optimiser(module: nn.Module, config: OptimiserConfig) -> torch.optim.Ad
         {"params": [parameter for parameter in trained if parameter.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [parameter for parameter in trained if parameter.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, config.beta2))
+    on_gpu = all(parameter.is_cuda for parameter in trained)
+    return torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, config.beta2), fused=on_gpu)
 
 
 def mixed_precision(precision: Precision) -> str | None:

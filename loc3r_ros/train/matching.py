@@ -1,8 +1,8 @@
-"""Where the second frame of a clip should look in the state: at the places of the first frame that show the same.
+"""Where a frame of a clip should look in the state: at the places of the frame before it that show the same.
 
-After one frame the state's tokens lie over that frame's patches. Depth and poses tell which place each patch of the
-second frame shows; half of the heads of one cross-attention are taught to look there. Without this lesson the pose
-prior finds no motion for tens of thousands of clips (docs/nano.md); with it, for a few thousand.
+After a frame the state's tokens lie over that frame's patches. Depth and poses tell which place of the frame before
+each patch shows; half of the heads of one cross-attention are taught to look there. Without this lesson the pose prior
+finds no motion for tens of thousands of clips (docs/nano.md); with it, for a few thousand.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from loc3r_ros.errors import ConfigError
 from loc3r_ros.model.config import PosePriorConfig
 from loc3r_ros.model.cut3r import Cut3R
 from loc3r_ros.model.cut3r.beginning import cross_attentions
+from loc3r_ros.model.cut3r.heads import rotation_matrix
 from loc3r_ros.model.cut3r.layers import CrossAttention, split_heads
 from loc3r_ros.model.cut3r.losses import Targets
 from loc3r_ros.model.cut3r.rope import Rope
@@ -44,12 +45,12 @@ def check_matching(config: PosePriorConfig) -> None:
 
 @contextmanager
 def watching(network: Cut3R) -> Iterator[list[Tensor]]:
-    """Collect the `log_look` of the second frame that a pose prior sees."""
+    """Collect the `log_look` of all frames but the first that a pose prior sees."""
     looks: list[Tensor] = []
     frames = itertools.count()
 
     def watch(attention: CrossAttention, inputs: tuple[Any, ...], _: object) -> None:
-        if next(frames) == 1:
+        if next(frames):
             looks.append(log_look(attention, *inputs[:4]))
 
     handle = cross_attentions(network.dec_blocks)[LAYER].register_forward_hook(watch)
@@ -76,21 +77,21 @@ def log_look(attention: CrossAttention, x: Tensor, y: Tensor, x_table: Rope, y_t
 
 
 def matching_loss(log_look: Tensor, truth: Targets, matrix: Tensor) -> Tensor:
-    """Return the cross-entropy between where the second frame's patches looked and the four patches around the truth.
+    """Return the cross-entropy between where frames looked and the four patches around the truth in the frame before.
 
     Args:
-        log_look: (B, heads, N, N).
+        log_look: (B, T - 1, heads, N, N), of all frames but the first.
         truth: of the clip, at some pixels.
         matrix: (B, 3, 3) pinhole matrix of those pixels.
     """
     grid = math.isqrt(log_look.shape[-1])
     at, known = true_places(truth, matrix, grid)
-    entropy = -(around(at, grid)[:, None] * log_look).sum(dim=-1).mean(dim=1)
+    entropy = -(around(at, grid)[:, :, None] * log_look).sum(dim=-1).mean(dim=2)
     return masked_mean(entropy, known)
 
 
 def true_places(truth: Targets, matrix: Tensor, grid: int) -> tuple[Tensor, Tensor]:
-    """Return where the first frame shows what the patches of the second show.
+    """Return where frames show what the patches of the frames behind them show.
 
     Args:
         truth: of the clip; one pixel near the middle speaks for its patch.
@@ -98,23 +99,24 @@ def true_places(truth: Targets, matrix: Tensor, grid: int) -> tuple[Tensor, Tens
         grid: patches a side.
 
     Returns:
-        (B, N, 2) column and row in the grid, fractions between the patches' places, and (B, N) bool, False where the
-        first frame does not show it (something may still stand before it).
+        (B, T - 1, N, 2) column and row in the grid, fractions between the patches' places, and (B, T - 1, N) bool,
+        False where the frame before does not show it (something may still stand before it).
     """
     pixels = truth.valid.shape[-1] // grid
     middle = slice(pixels // 2, None, pixels)
-    points, valid = truth.points_world[:, 1, middle, middle], truth.valid[:, 1, middle, middle]
-    depth = points[..., 2:].clamp_min(MIN_DEPTH)
-    pixel = torch.einsum("bij,bhwj->bhwi", matrix, points / depth)[..., :2]
+    before = truth.pose[:, :-1]
+    points = truth.points_world[:, 1:, middle, middle] - before[..., None, None, :3]
+    points = torch.einsum("btji,bthwj->bthwi", rotation_matrix(before[..., 3:]), points)
+    pixel = torch.einsum("bij,bthwj->bthwi", matrix, points / points[..., 2:].clamp_min(MIN_DEPTH))[..., :2]
     at = (pixel - pixels // 2) / pixels
     inside = ((at > -0.5) & (at < grid - 0.5)).all(dim=-1)
-    known = valid & inside & (points[..., 2] > MIN_DEPTH)
-    return at.flatten(1, 2), known.flatten(1)
+    known = truth.valid[:, 1:, middle, middle] & inside & (points[..., 2] > MIN_DEPTH)
+    return at.flatten(2, 3), known.flatten(2)
 
 
 def around(at: Tensor, grid: int) -> Tensor:
-    """Return (B, N, grid * grid) weights of the patches around (B, N, 2) places, bilinear, 1 in sum."""
+    """Return (..., N, grid * grid) weights of the patches around (..., N, 2) places, bilinear, 1 in sum."""
     row, column = torch.meshgrid(*2 * [torch.arange(grid, device=at.device)], indexing="ij")
     patches = torch.stack([column, row], dim=-1).flatten(0, 1)
-    distance = (at.clamp(0, grid - 1)[:, :, None] - patches).abs()
+    distance = (at.clamp(0, grid - 1)[..., None, :] - patches).abs()
     return (1 - distance).clamp_min(0).prod(dim=-1)

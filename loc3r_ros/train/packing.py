@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from loc3r_ros.data.cache import SceneFeatures
 from loc3r_ros.data.suffixes import UNSUPERVISED, Suffix
 
 PADDING = -1
@@ -65,55 +64,55 @@ class JointBatch(NamedTuple):
     texts: Texts
 
 
-def pack_texts(scenes: Sequence[Sequence[Suffix]], device: torch.device) -> Texts:
-    """Pack the texts of B scenes."""
-    length = max(1, *(sum(len(one.ids) for one in suffixes) for suffixes in scenes))
-    count = max(1, *(len(suffixes) for suffixes in scenes))
-    rows = [_row(suffixes, length, count) for suffixes in scenes]
-    return Texts(*(torch.from_numpy(np.stack(parts)).to(device) for parts in zip(*rows, strict=True)))
+class TextRow(NamedTuple):
+    """The texts of one scene side by side: S tokens of K texts, without padding; see `Texts`."""
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    text: NDArray[np.int64]
+    place: NDArray[np.int64]
+    position: NDArray[np.int64]
+    orientation: NDArray[np.int64]
+    pose: NDArray[np.float32]
+    posed: NDArray[np.bool_]
 
 
-def _row(suffixes: Sequence[Suffix], length: int, count: int) -> tuple[NDArray, ...]:
+def join_texts(suffixes: Sequence[Suffix]) -> TextRow:
+    """Put the texts of a scene side by side."""
     lengths = [len(one.ids) for one in suffixes]
     starts = np.cumsum([0, *lengths])[: len(lengths)]
-    unused = count - len(suffixes)
     posed = [one.position >= 0 and one.pose is not None for one in suffixes]
-    return (
-        _padded([one.ids for one in suffixes], length, 0),
-        _padded([one.labels for one in suffixes], length, UNSUPERVISED),
-        _padded([np.full(size, number) for number, size in enumerate(lengths)], length, PADDING),
-        _padded([np.arange(size) for size in lengths], length, 0),
-        _padded([starts + np.array([max(one.position, 0) for one in suffixes], np.int64)], count, 0),
-        _padded([starts + np.array([max(one.orientation, 0) for one in suffixes], np.int64)], count, 0),
-        np.array([one.pose or NOWHERE for one in suffixes] + [NOWHERE] * unused, np.float32),
-        np.array(posed + [False] * unused),
+    return TextRow(
+        ids=_joined([one.ids for one in suffixes]),
+        labels=_joined([one.labels for one in suffixes]),
+        text=np.repeat(np.arange(len(lengths)), lengths),
+        place=_joined([np.arange(size) for size in lengths]),
+        position=starts + np.array([max(one.position, 0) for one in suffixes], np.int64),
+        orientation=starts + np.array([max(one.orientation, 0) for one in suffixes], np.int64),
+        pose=np.array([one.pose or NOWHERE for one in suffixes], np.float32).reshape(-1, 3),
+        posed=np.array(posed, np.bool_),
     )
 
 
-def _padded(parts: Sequence[NDArray], length: int, value: int) -> NDArray[np.int64]:
-    joined = np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
-    return np.pad(joined, (0, length - len(joined)), constant_values=value)
+def pack_texts(rows: Sequence[TextRow], device: torch.device) -> Texts:
+    """Pack the texts of B scenes, padded to the longest."""
+    length = max(1, *(len(row.ids) for row in rows))
+    count = max(1, *(len(row.position) for row in rows))
+    sizes = [length] * 4 + [count] * 4
+    values = [0, UNSUPERVISED, PADDING, 0, 0, 0, 0, 0]
+    parts = [_padded(*one) for one in zip(zip(*rows, strict=True), sizes, values, strict=True)]
+    return Texts(*(torch.from_numpy(part).to(device, non_blocking=True) for part in parts))
 
 
-def pack_scenes(
-    prefix: NDArray[np.int64],
-    features: Sequence[SceneFeatures],
-    suffixes: Sequence[Sequence[Suffix]],
-    frames: int,
-    device: torch.device,
-) -> JointBatch:
-    """Join scenes; of each walk's frames, `frames` are taken evenly, the first and the last among them."""
-    kept = even_frames(len(features[0].vision), frames)
-    layout = np.stack([one.truth.layout[kept] for one in features])
-    valid = np.stack([one.truth.layout_valid[kept] for one in features])
-    return JointBatch(
-        prefix=torch.from_numpy(prefix).to(device),
-        vision=torch.from_numpy(np.stack([one.vision[kept] for one in features])).to(device),
-        camera=torch.from_numpy(np.stack([one.camera[kept] for one in features])).to(device),
-        layout=torch.from_numpy(layout).flatten(2, 3).to(device),
-        layout_valid=torch.from_numpy(valid).flatten(2, 3).to(device),
-        texts=pack_texts(suffixes, device),
-    )
+def _joined(parts: Sequence[NDArray]) -> NDArray[np.int64]:
+    return np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
+
+
+def _padded(arrays: Sequence[NDArray], size: int, value: int) -> NDArray:
+    padded = np.full((len(arrays), size, *arrays[0].shape[1:]), value, arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return padded
 
 
 def even_frames(walk: int, frames: int) -> NDArray[np.intp]:

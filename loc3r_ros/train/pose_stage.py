@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from loc3r_ros.data.clips import Clip, ClipCutter
+from loc3r_ros.data.clips import Clip, cut
+from loc3r_ros.data.store import SceneStore
 from loc3r_ros.model.checkpoint import save_pose_prior
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R
@@ -23,8 +24,13 @@ from loc3r_ros.model.cut3r.losses import Targets, cut3r_loss, make_targets
 from loc3r_ros.train.config import PoseConfig, TrainConfig
 from loc3r_ros.train.matching import check_matching, matching_loss, watching
 from loc3r_ros.train.plan import Task
+from loc3r_ros.train.scenes import open_store
+from loc3r_ros.train.shelf import Shelf
 from loc3r_ros.train.stage import Stage, scaled_pixels
 from loc3r_ros.world.draw import Draw
+from loc3r_ros.world.sample import camera_matrix
+
+FIELDS = ("rgb", "depth", "pose")
 
 
 class PosedVideos(NamedTuple):
@@ -43,19 +49,23 @@ class PosedVideos(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipLoader:
-    """Makes the clips of a run.
+    """Chooses the clips of a run.
 
     Attributes:
-        cutter: makes walks and cuts clips from them.
+        store: of the walks.
+        max_step: of the clips (see `cut`).
         seed: of the run.
     """
 
-    cutter: ClipCutter
+    store: SceneStore
+    max_step: int
     seed: int
 
     def __call__(self, task: Task) -> Clip:
         """Return the clip of a task."""
-        return self.cutter.clip(task.seed, task.frames, Draw(self.seed, f"clip at {task.position}"))
+        self.store.keep(task.seed)
+        draw = Draw(self.seed, f"clip at {task.position}")
+        return cut(self.store.form.frames, task.frames, self.max_step, draw)
 
 
 class PosePriorTrainer(nn.Module):
@@ -70,12 +80,13 @@ class PosePriorTrainer(nn.Module):
 
     def forward(self, batch: PosedVideos) -> dict[str, Tensor]:
         """Return the loss and its parts, and the mean errors of the poses."""
-        with watching(self.network) if self.config.matching else nullcontext([]) as looks:
+        with ExitStack() as stack:
+            looks = stack.enter_context(watching(self.network)) if self.config.matching else []
             predictions = self.network(batch.images, stride=self.config.stride)
         losses = cut3r_loss(predictions, batch.truth)
         parts = losses._asdict()
         if self.config.matching:
-            parts["matching"] = matching_loss(looks[0], batch.truth, batch.matrix)
+            parts["matching"] = matching_loss(torch.stack(looks, dim=1), batch.truth, batch.matrix)
         pose = torch.stack([prediction.pose for prediction in predictions], dim=1).detach()
         moved, turned = pose_errors(pose, batch.truth.pose)
         return {"loss": self._objective(parts), **parts, "translation_m": moved, "rotation_deg": turned}
@@ -96,23 +107,30 @@ def pose_errors(pose: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 class PoseStage(Stage):
     """Trains the pose prior of a model."""
 
+    is_static = True
+
     def __init__(self, network: Cut3R, model: Loc3RConfig, config: TrainConfig) -> None:
         self.size = model.pose_prior.image_size
-        pose = config.pose
-        self.stride = pose.stride
-        self.module = PosePriorTrainer(network, pose)
-        cutter = ClipCutter.open(model.vision.image_size, pose.walk_frames, pose.max_step, config.data.cache)
-        self.loader = ClipLoader(cutter, config.seed)
+        self.stride = config.pose.stride
+        self.capacity = config.data.all_scenes
+        self.module = PosePriorTrainer(network, config.pose)
+        self.store = open_store(model, config.data)
+        self.loader = ClipLoader(self.store, config.pose.max_step, config.seed)
 
-    def collate(self, items: Sequence[Clip], tasks: Sequence[Task], state: None, device: torch.device) -> PosedVideos:
-        """Join walks of the same length, at the pose prior's size, and make their truth."""
-        rgb, depth, pose, matrix = (
-            torch.from_numpy(np.stack(parts)).to(device)
-            for parts in zip(
-                *((one.rgb, one.depth, one.world_t_camera, one.camera_matrix) for one in items), strict=True
-            )
-        )
-        images, depth, matrix = resized(scaled_pixels(rgb), depth.float(), matrix.float(), self.size)
+    def prepare(self, device: torch.device, bf16: bool) -> None:
+        """Make room for the walks."""
+        del bf16
+        self.shelf = Shelf(self.store, FIELDS, self.capacity, device)
+        side = self.store.form.size
+        self.matrix = torch.from_numpy(camera_matrix(side, side)).float().to(device)
+
+    def collate(self, items: Sequence[Clip], tasks: Sequence[Task]) -> PosedVideos:
+        """Join clips of the same length, at the pose prior's size, and make their truth."""
+        taken = self.shelf.take([task.seed for task in tasks], np.stack([clip.frames for clip in items]))
+        is_mirrored = torch.tensor([clip.mirrored for clip in items]).to(self.matrix.device, non_blocking=True)
+        rgb, depth, pose = mirrored(taken["rgb"], taken["depth"].float(), taken["pose"], is_mirrored)
+        matrix = self.matrix.expand(len(items), 3, 3)
+        images, depth, matrix = resized(scaled_pixels(rgb), depth, matrix, self.size)
         seen, depth, matrix = thinned(images, depth, matrix, self.stride)
         return PosedVideos(images, make_targets(seen, depth, matrix, pose.float()), matrix)
 
@@ -120,6 +138,25 @@ class PoseStage(Stage):
         """Write the pose prior."""
         self.module.load_state_dict(tensors)
         save_pose_prior(self.module.network, folder)  # type: ignore[arg-type]
+
+
+def mirrored(rgb: Tensor, depth: Tensor, pose: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return clips, some of them as a mirror shows them: left is right, in the pictures and in the camera's way.
+
+    Args:
+        rgb: (B, T, H, W, 3).
+        depth: (B, T, H, W).
+        pose: (B, T, 4, 4) camera-to-world, optical axes.
+        chosen: (B,) bool, True for the clips that a mirror shows.
+    """
+    flip = torch.eye(4, dtype=pose.dtype, device=pose.device)
+    flip[0, 0] = -1.0
+    chosen = chosen[:, None, None, None]
+    return (
+        torch.where(chosen[..., None], rgb.flip(3), rgb),
+        torch.where(chosen, depth.flip(3), depth),
+        torch.where(chosen, flip @ pose @ flip, pose),
+    )
 
 
 def resized(images: Tensor, depth: Tensor, matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,17 +175,21 @@ def resized(images: Tensor, depth: Tensor, matrix: Tensor, size: tuple[int, int]
         0, images.shape[:2]
     )
     depth = F.interpolate(depth, size, mode="nearest-exact")
-    scale = torch.tensor([size[1] / side, size[0] / side, 1.0], device=matrix.device)
-    half = torch.tensor([0.5, 0.5, 0.0], device=matrix.device)
-    matrix = matrix * scale[:, None]
-    matrix[:, :, 2] += half * (scale - 1)
-    return images, depth, matrix
+    return images, depth, zoomed(matrix, size[1] / side, size[0] / side)
+
+
+def zoomed(matrix: Tensor, across: float, down: float) -> Tensor:
+    """Return (B, 3, 3) pinhole matrices of pictures so many times as wide and high; pixel centres at whole numbers."""
+    matrix = matrix.clone()
+    for row, scale in enumerate((across, down)):
+        matrix[:, row] *= scale
+        matrix[:, row, 2] += 0.5 * (scale - 1)
+    return matrix
 
 
 def thinned(images: Tensor, depth: Tensor, matrix: Tensor, stride: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the pixels of pictures, depths and pinhole matrices that point maps of a stride answer for."""
-    offset = torch.tensor([stride // 2, stride // 2, 0.0], device=matrix.device)
-    scale = torch.tensor([stride, stride, 1.0], device=matrix.device)
-    matrix = matrix / scale[:, None]
-    matrix[:, :, 2] -= offset / scale
+    matrix = matrix.clone()
+    matrix[:, :2, 2] -= stride // 2
+    matrix[:, :2] /= stride
     return sampled(images, stride), sampled(depth, stride), matrix

@@ -17,24 +17,27 @@ class Stage(ABC):
     """One kind of training.
 
     Attributes:
+        is_static: batches of a phase have one shape, and the module works without looking at numbers: a GPU may replay
+            its work as a graph.
         module: what is trained; called with a batch, it returns scalars by name, and "loss" is minimised.
-        loader: makes one scene, in a worker process; it must be picklable and need no torch.
+        loader: renders a scene if need be and chooses what is shown of it, in a worker process, ahead of its use; it
+            must be picklable and need no torch.
     """
 
+    is_static = False
     module: nn.Module
     loader: Callable[[Task], Any]
 
-    def new_state(self) -> Any:
-        """Return what is remembered from batch to batch; it is pickled into checkpoints."""
-        return None
-
+    @abstractmethod
     def prepare(self, device: torch.device, bf16: bool) -> None:
-        """Get ready to train on a device."""
-        del device, bf16
+        """Get ready for batches on a device."""
+
+    def begin(self) -> None:  # noqa: B027 most stages need nothing
+        """Do what training needs before its first step; `loader` may change."""
 
     @abstractmethod
-    def collate(self, items: Sequence[Any], tasks: Sequence[Task], state: Any, device: torch.device) -> Any:
-        """Return the batch of what `loader` made of some tasks."""
+    def collate(self, items: Sequence[Any], tasks: Sequence[Task]) -> Any:
+        """Return the batch, on the stage's device, of what `loader` made of some tasks."""
 
     @abstractmethod
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:

@@ -66,7 +66,8 @@ def make_stage(name: str, config: TrainConfig, folder: Path) -> Stage:
     model_config = Loc3RConfig.load(folder / CONFIG_FILE)
     check_route(model_config)
     if name == "vision":
-        return VisionStage(Loc3R(model_config) if config.from_scratch else load_model(folder, dtype=torch.float32))
+        model = Loc3R(model_config) if config.from_scratch else load_model(folder, dtype=torch.float32)
+        return VisionStage(model, config)
     if name == "pose":
         network = _new_pose_prior(config, model_config) if config.from_scratch else load_pose_prior(folder)
         return PoseStage(network, model_config, config)

@@ -6,11 +6,8 @@ import hashlib
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from numpy.typing import NDArray
 from torch import Tensor
 
-from loc3r_ros.data.cache import SceneFeatures
-from loc3r_ros.data.scenes import SceneVideo
 from loc3r_ros.errors import ConfigError
 from loc3r_ros.export.source import hash_weights
 from loc3r_ros.model.config import Loc3RConfig
@@ -19,8 +16,8 @@ from loc3r_ros.model.vision import VisionTower
 from loc3r_ros.train.stage import scaled_pixels
 from loc3r_ros.world.generate import GENERATOR_VERSION
 
-FRAMES_AT_ONCE = 8
-FORMAT = 1
+FRAMES_AT_ONCE = {"cpu": 8, "cuda": 2048}
+FORMAT = 2
 """Of the cached files; raise it when what they hold changes."""
 
 
@@ -45,19 +42,27 @@ class FrozenTowers:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @torch.no_grad()
-    def see(self, scene: SceneVideo) -> SceneFeatures:
-        """Return the features of a scene."""
-        rgb = torch.from_numpy(scene.rgb).to(self.prior.pose_token.device)
-        pixels = scaled_pixels(rgb)
-        vision = torch.cat([self.vision(part) for part in pixels.split(FRAMES_AT_ONCE)])
-        return SceneFeatures(scene.truth, _half(vision), _half(self.camera_tokens(pixels)))
+    def see(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features of B scenes' walks.
 
-    def camera_tokens(self, pixels: Tensor) -> Tensor:
-        """Return the (N, camera_dim) camera tokens of a walk's frames (N, 3, S, S) in [-1, 1]."""
-        if pixels.shape[-2:] != self.size:
-            pixels = F.interpolate(pixels, self.size, mode="bilinear", align_corners=False)
-        predictions = self.prior(pixels[None], dense=False)
-        return torch.cat([prediction.camera_token for prediction in predictions])
+        Args:
+            rgb: (B, N, S, S, 3) uint8 pictures, on the networks' device.
+
+        Returns:
+            (B, N, grid * grid, width) features of the vision tower and (B, N, camera_dim) camera tokens, in float16.
+        """
+        parts = rgb.flatten(0, 1).split(FRAMES_AT_ONCE[rgb.device.type])
+        dtype = next(self.vision.parameters()).dtype
+        vision = torch.cat([self.vision(scaled_pixels(part).to(dtype)).half() for part in parts])
+        small = torch.cat([self._resized(scaled_pixels(part)) for part in parts])
+        predictions = self.prior(small.unflatten(0, rgb.shape[:2]), dense=False)
+        camera = torch.stack([prediction.camera_token for prediction in predictions], dim=1)
+        return vision.unflatten(0, rgb.shape[:2]), camera.half()
+
+    def _resized(self, pixels: Tensor) -> Tensor:
+        if pixels.shape[-2:] == self.size:
+            return pixels
+        return F.interpolate(pixels, self.size, mode="bilinear", align_corners=False)
 
 
 def check_route(config: Loc3RConfig) -> None:
@@ -67,7 +72,3 @@ def check_route(config: Loc3RConfig) -> None:
             f'Training feeds the pose prior by the route "vlm3r", but the model has {config.pose_prior.route!r}: '
             "change pose_prior.route in its config.json."
         )
-
-
-def _half(features: Tensor) -> NDArray:
-    return features.half().cpu().numpy()

@@ -16,19 +16,21 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from loc3r_ros.data.dense import CLASSES, COLOUR_NAMES, UNKNOWN, DenseTargets, dense_targets
-from loc3r_ros.data.seeds import with_room
-from loc3r_ros.data.videos import make_video
+from loc3r_ros.data.dense import CLASSES, COLOUR_NAMES, UNKNOWN
+from loc3r_ros.data.store import SceneStore
 from loc3r_ros.model.checkpoint import save_model
 from loc3r_ros.model.config import VisionConfig
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.model.losses import masked_mean
 from loc3r_ros.model.vision import VisionTower
+from loc3r_ros.train.config import TrainConfig
 from loc3r_ros.train.plan import Task
+from loc3r_ros.train.scenes import CELLS, open_store
+from loc3r_ros.train.shelf import Shelf
 from loc3r_ros.train.stage import Stage, scaled_pixels
+from loc3r_ros.world.draw import Draw
 
-CELLS = 2
-"""Places along a side of a patch for which the head answers."""
+FIELDS = ("rgb", "category", "colour", "cell_depth", "normal")
 
 
 class DensePictures(NamedTuple):
@@ -42,15 +44,17 @@ class DensePictures(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DenseLoader:
-    """Renders a walk and its dense truth."""
+class PictureLoader:
+    """Chooses pictures of a scene."""
 
-    config: VisionConfig
+    store: SceneStore
+    seed: int
 
-    def __call__(self, task: Task) -> tuple[NDArray[np.uint8], DenseTargets]:
-        """Return (N, size, size, 3) pictures and their truth."""
-        video = with_room(task.seed, lambda seed: make_video(seed, task.frames, self.config.image_size))
-        return video.rgb, dense_targets(video, CELLS * self.config.grid, self.config.patch_size / CELLS)
+    def __call__(self, task: Task) -> NDArray[np.intp]:
+        """Return the (frames,) indices of some pictures of a task's walk."""
+        self.store.keep(task.seed)
+        places = list(range(self.store.form.frames))
+        return np.array(Draw(self.seed, f"pictures at {task.position}").shuffled(places)[: task.frames])
 
 
 class DenseVision(nn.Module):
@@ -102,23 +106,23 @@ def _cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
 class VisionStage(Stage):
     """Trains the vision tower of a model."""
 
-    def __init__(self, model: Loc3R) -> None:
+    def __init__(self, model: Loc3R, config: TrainConfig) -> None:
         self.model = model
         self.module = DenseVision(model.vision, model.config.vision)
-        self.loader = DenseLoader(model.config.vision)
+        self.capacity = config.data.all_scenes
+        self.store = open_store(model.config, config.data)
+        self.loader = PictureLoader(self.store, config.seed)
 
-    def collate(
-        self,
-        items: Sequence[tuple[NDArray[np.uint8], DenseTargets]],
-        tasks: Sequence[Task],
-        state: None,
-        device: torch.device,
-    ) -> DensePictures:
+    def prepare(self, device: torch.device, bf16: bool) -> None:
+        """Make room for the scenes."""
+        del bf16
+        self.shelf = Shelf(self.store, FIELDS, self.capacity, device)
+
+    def collate(self, items: Sequence[NDArray[np.intp]], tasks: Sequence[Task]) -> DensePictures:
         """Join the pictures of all scenes."""
-        parts = zip(
-            *((rgb, truth.category, truth.colour, truth.depth, truth.normal) for rgb, truth in items), strict=True
-        )
-        return DensePictures(*(torch.from_numpy(np.concatenate(part)).to(device) for part in parts))
+        taken = self.shelf.take([task.seed for task in tasks], np.stack(items))
+        rgb, category, colour, depth, normal = (taken[name].flatten(0, 1) for name in FIELDS)
+        return DensePictures(rgb, category.long(), colour.long(), depth.float(), normal.float())
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         """Write the model with the trained tower."""

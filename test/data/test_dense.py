@@ -11,23 +11,23 @@ def middles():
     return ((np.arange(CELLS) + 0.5) * PIXELS).astype(int)
 
 
-def test_targets_are_those_of_the_pixel_in_the_middle(video):
-    targets = dense_targets(video, CELLS, PIXELS)
+def test_targets_are_those_of_the_pixel_in_the_middle(sample):
+    targets = dense_targets(sample, CELLS, PIXELS)
     at = middles()
-    shown = video.frames.segmentation[:, at][:, :, at]
-    np.testing.assert_array_equal(targets.depth, video.frames.depth[:, at][:, :, at])
+    shown = sample.frames.segmentation[:, at][:, :, at]
+    np.testing.assert_array_equal(targets.depth, sample.frames.depth[:, at][:, :, at])
     for code, category, colour in zip(shown.flat, targets.category.flat, targets.colour.flat, strict=True):
         if code >= 0:
-            item = video.scene.furniture[code]
+            item = sample.scene.furniture[code]
             assert (CLASSES[category], COLOUR_NAMES[colour]) == (item.category, item.colour)
         else:
             assert CLASSES[category] == Surface(code).name.lower() and colour == UNKNOWN
     assert len(set(shown.flat)) > 5
 
 
-def test_normals_are_those_of_floor_walls_and_ceiling(video):
-    targets = dense_targets(video, CELLS, PIXELS)
-    world = np.einsum("nij,nrcj->nrci", video.world_t_camera[:, :3, :3], targets.normal)
+def test_normals_are_those_of_floor_walls_and_ceiling(sample):
+    targets = dense_targets(sample, CELLS, PIXELS)
+    world = np.einsum("nij,nrcj->nrci", sample.world_t_camera[:, :3, :3], targets.normal)
     known = (targets.normal != 0).any(-1)
     np.testing.assert_allclose(np.linalg.norm(targets.normal[known], axis=-1), 1, atol=1e-5)
     floor, ceiling, wall = (known & (targets.category == len(CATEGORIES) + number) for number in range(3))

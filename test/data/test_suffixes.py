@@ -19,12 +19,12 @@ def supervised(template, suffix):
     return template.tokenizer.decode([int(token) for token in suffix.labels if token != UNSUPERVISED])
 
 
-def test_a_question_is_the_robots_prompt_with_its_answer(scene, template):
+def test_a_question_is_the_robots_prompt_with_its_answer(truth, template):
     maker = SuffixMaker(template)
     end = template.tokenizer.special(MESSAGE_END)
-    for question in scene.truth.questions:
-        suffix = maker.ask(question, scene.truth)
-        situation = None if question.situation is None else scene.truth.situations[question.situation]
+    for question in truth.questions:
+        suffix = maker.ask(question, truth)
+        situation = None if question.situation is None else truth.situations[question.situation]
         prompt = template.ask(question.text, situation.text if situation else "")
         np.testing.assert_array_equal(suffix.ids[: len(prompt.ids)], prompt.ids)
         assert (suffix.labels[: len(prompt.ids)] == UNSUPERVISED).all() and suffix.ids[-1] == suffix.labels[-1] == end
@@ -35,21 +35,21 @@ def test_a_question_is_the_robots_prompt_with_its_answer(scene, template):
         assert (PSEUDO_SITUATION in template.tokenizer.decode(suffix.ids.tolist())) == (situation is None)
 
 
-def test_a_situation_alone_supervises_the_pose_only(scene, template):
-    situation = scene.truth.situations[0]
+def test_a_situation_alone_supervises_the_pose_only(truth, template):
+    situation = truth.situations[0]
     suffix = SuffixMaker(template).locate(situation)
     np.testing.assert_array_equal(suffix.ids, template.locate(situation.text).ids)
     assert (suffix.labels == UNSUPERVISED).all() and suffix.pose == situation.pose
 
 
-def test_pose_in_words(scene, template):
+def test_pose_in_words(truth, template):
     maker = SuffixMaker(template, pose_as_text=True)
-    situation = scene.truth.situations[0]
+    situation = truth.situations[0]
     suffix = maker.locate(situation)
     text = template.tokenizer.decode(suffix.ids.tolist())
     assert situation.text + POSE_QUESTION in text and supervised(template, suffix) == pose_text(situation.pose)
     special = {template.tokenizer.special(token) for token in (POSITION, ORIENTATION)}
-    for one in (suffix, maker.ask(scene.truth.questions[-1], scene.truth)):
+    for one in (suffix, maker.ask(truth.questions[-1], truth)):
         assert not special & set(one.ids.tolist())
         assert (one.position, one.orientation) == (-1, -1)
     assert pose_text((1.26, -0.5, math.pi / 2)) == "1.3 -0.5 90"
@@ -57,8 +57,7 @@ def test_pose_in_words(scene, template):
 
 @pytest.mark.parametrize("pose_as_text", [False, True])
 @pytest.mark.parametrize("count", [2, 8, 1000])
-def test_every_situation_comes_and_no_question_twice(scene, template, count, pose_as_text):
-    truth = scene.truth
+def test_every_situation_comes_and_no_question_twice(truth, template, count, pose_as_text):
     maker = SuffixMaker(template, pose_as_text)
     suffixes = draw_suffixes(maker, truth, truth.questions, count, Draw(0, "test"))
     silent = len(truth.situations) - len({one.situation for one in truth.questions} - {None})
@@ -69,13 +68,13 @@ def test_every_situation_comes_and_no_question_twice(scene, template, count, pos
     assert sum(one.type == LOCATE for one in suffixes) == located > 0
 
 
-def test_a_situation_without_a_question_is_still_located(scene, template):
-    suffixes = draw_suffixes(SuffixMaker(template), scene.truth, [], 8, Draw(0, "test"))
-    assert [one.type for one in suffixes] == [LOCATE] * len(scene.truth.situations)
+def test_a_situation_without_a_question_is_still_located(truth, template):
+    suffixes = draw_suffixes(SuffixMaker(template), truth, [], 8, Draw(0, "test"))
+    assert [one.type for one in suffixes] == [LOCATE] * len(truth.situations)
 
 
-def test_other_draws_ask_other_questions(scene, template):
-    maker, truth = SuffixMaker(template), scene.truth
+def test_other_draws_ask_other_questions(truth, template):
+    maker = SuffixMaker(template)
     first, again, other = (draw_suffixes(maker, truth, truth.questions, 8, Draw(seed, "test")) for seed in (0, 0, 1))
     ids = [[one.ids.tobytes() for one in suffixes] for suffixes in (first, again, other)]
     assert ids[0] == ids[1] != ids[2]

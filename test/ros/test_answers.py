@@ -1,5 +1,7 @@
 """Places and answers in the frames of the robot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from harness import time_message
@@ -53,6 +55,20 @@ def test_a_place_is_carried_into_the_map():
     assert int(np.argmax(message.heading_probabilities)) == 27
     assert message.header.stamp == time_message(STAMP)
     assert message.heading_stddev < 0.2
+
+
+@given(st.floats(-np.pi, np.pi), st.floats(0.0, 1.0))
+def test_the_robots_own_place_by_odometry_has_its_heading_in_the_distribution(heading, sigma):
+    robot = Located(np.array([3.0, 4.0, heading]), np.diag([0.01, 0.04, sigma**2]), "a doubt")
+    told = answers.told_by_odometry(replace(place(), situation=""), robot, STAMP + 5)
+    mean = told.heading_distribution @ np.exp(1j * answers.BIN_CENTRES)
+    assert told.heading_distribution.sum() == pytest.approx(1.0)
+    assert abs(geometry.angle_difference(np.angle(mean), heading)) < 0.05
+    message = answers.language_pose(told, robot, "map", 0.0)
+    assert message.header.stamp == time_message(STAMP + 5)
+    assert message.pose.covariance.reshape(6, 6)[5, 5] == pytest.approx(max(sigma**2, 1e-6))
+    assert sigma - 1e-3 < message.heading_stddev < sigma + np.radians(10.0)
+    assert (message.confidence, message.anchor_id, message.keyframe_count) == (pytest.approx(robot.confidence), 2, 5)
 
 
 def test_an_answer_says_whether_a_pose_grounds_it():

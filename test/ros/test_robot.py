@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -15,12 +16,15 @@ from harness import (
     transform,
     wait_until,
 )
-from loc3r_ros.srv import SetLabel
+from loc3r_ros.srv import SetLabel, WhereAmI
 from nav_msgs.msg import Path
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
+
+from loc3r_ros.geometry import from_planar
+from loc3r_ros.ros.conversions import pose_with_covariance
 
 pytestmark = pytest.mark.ros
 
@@ -168,6 +172,50 @@ def simulated_second(robot, start, broadcasts):
 
 def is_near(stamp, start):
     return start // SECOND <= stamp.sec < start // SECOND + 60
+
+
+def test_the_robots_own_place_is_the_pose_that_is_published(probe, start_node, tmp_path):
+    """The pose prior of the scripted model sees the camera where it was at first, wherever it has gone."""
+    (tmp_path / "engines_are_loaded").touch()
+    start_node(
+        script="test/ros/scripted_node.py",
+        namespace="/told",
+        parameters={"session_directory": tmp_path, "odometry_timeout": 5.0},
+        remap={"/tf": "tf", "/tf_static": "tf_static"},
+    )
+    robot = Robot(probe, "/told")
+    stamp = robot.come_alive()
+    robot.drive(stamp + SECOND // 10)
+    pose, answer = own_place(robot)
+    assert pose.pose.covariance[0] == 9999.0  # not localized yet, but the map is the odometry's
+    assert answer.pose.confidence > 0.99 and 1e-6 <= answer.pose.pose.covariance[0] < 0.01
+
+    stamp = pose.header.stamp.sec * SECOND + pose.header.stamp.nanosec
+    told = from_planar((pose.pose.pose.position.x, 3.0, 0.0))
+    initial = pose_with_covariance(told, np.diag([0.25, 0.64, 0, 0, 0, 0.01]), "map", stamp)
+    robot.poses.clear()
+    probe.publisher(PoseWithCovarianceStamped, "/told/initialpose").publish(initial)
+    robot.poses.wait(lambda m: m.pose.covariance[0] < 1.0, "the pose that was told")
+    robot.drive(stamp + SECOND // 10)
+    pose, answer = own_place(robot)
+    assert answer.pose.pose.covariance[[0, 7, 35]] == pytest.approx(pose.pose.covariance[[0, 7, 35]], rel=1e-6)
+    sure = f"{100 * answer.pose.confidence:.0f} % sure"
+    assert 0.5 < answer.pose.confidence < 0.9  # of 1 m, by the covariance that was told
+    x = pose.pose.pose.position.x
+    assert answer.message == f"At x {x:.2f} m, y 3.00 m in 'map', {sure} to be within 1 m."
+    here = probe.call(WhereAmI, "/told/where_am_i", target_frame="base_link").pose.pose.pose.position
+    assert (here.x, here.y) == pytest.approx((0.0, 0.0), abs=1e-6)
+
+
+def own_place(robot):
+    """Return the last pose and the answer to "where am I?", which is to be the same."""
+    pose, answer = robot.poses.messages[-1], robot.probe.call(WhereAmI, "/told/where_am_i")
+    assert answer.success, answer.message
+    ours, theirs = answer.pose.pose.pose, pose.pose.pose
+    assert (ours.position.x, ours.position.y) == pytest.approx((theirs.position.x, theirs.position.y), abs=1e-6)
+    assert (ours.orientation.z, ours.orientation.w) == pytest.approx((theirs.orientation.z, theirs.orientation.w))
+    assert (answer.pose.header, answer.pose.situation) == (pose.header, "")
+    return pose, answer
 
 
 def test_two_robots_do_not_hear_each_other(probe, start_node):

@@ -9,7 +9,7 @@ from loc3r_ros.model.checkpoint import load_model, save_model, save_pose_prior
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R
 from loc3r_ros.model.loc3r import Loc3R
-from loc3r_ros.train.config import DataConfig, JointConfig, OptimiserConfig, Phase, PoseConfig, TrainConfig
+from loc3r_ros.train.config import DataConfig, JointConfig, OptimiserConfig, Phase, TrainConfig
 from loc3r_ros.train.stages import make_tokenizer
 
 
@@ -34,17 +34,17 @@ def tiny_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def recipe():
-    """Return a function that makes a short recipe without worker processes."""
+def recipe(tmp_path_factory):
+    """Return a function that makes a short recipe without worker processes; all share their rendered scenes."""
+    cache = str(tmp_path_factory.mktemp("cache"))
 
     def make(steps=4, batch=2, frames=3, **changes):
         config = TrainConfig(
             size="tiny",
             phases=(Phase(steps, batch, frames),),
             optimiser=OptimiserConfig(rate=3e-3, warmup=2),
-            data=DataConfig(scenes=100, validation_scenes=1, workers=0),
-            pose=PoseConfig(walk_frames=6),
-            joint=JointConfig(walk_frames=8, suffixes=4),
+            data=DataConfig(scenes=12, validation_scenes=1, walk_frames=8, workers=0, cache=cache),
+            joint=JointConfig(suffixes=4),
             validate_every=1000,
             save_every=1000,
         )
@@ -62,3 +62,15 @@ def same_tensors():
         return all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
     return same
+
+
+@pytest.fixture(scope="session")
+def batch_of():
+    """Return a function that prepares a stage and makes the batch of some tasks on the CPU."""
+
+    def make(stage, tasks):
+        stage.prepare(torch.device("cpu"), bf16=False)
+        stage.begin()
+        return stage.collate([stage.loader(task) for task in tasks], tasks)
+
+    return make

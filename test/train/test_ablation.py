@@ -13,7 +13,7 @@ from loc3r_ros.data.suffixes import UNSUPERVISED, Suffix, pose_text
 from loc3r_ros.export.source import load_source
 from loc3r_ros.train.ablation import Exam, blindfold, examine, pose_in
 from loc3r_ros.train.joint_stage import JointStage
-from loc3r_ros.train.plan import Task
+from loc3r_ros.train.packing import join_texts
 from loc3r_ros.world.balance import Balancer
 
 CPU = torch.device("cpu")
@@ -30,8 +30,7 @@ def exam(tiny_model, recipe):
         stage = JointStage(load_source(tiny_model), config)
         stage.prepare(CPU, bf16=False)
         stage.module.eval()
-        features = stage.towers.see(stage.loader(Task(SEEDS[0], 8, 0)))
-        return Exam(stage, config, features, CPU), stage
+        return Exam(stage, config, SEEDS[0], CPU), stage
 
     return make
 
@@ -41,10 +40,8 @@ def test_poses_are_those_that_training_measures(exam, recipe):
     found = given.take(Balancer())
     assert found.truth.shape == found.estimate.shape == (len(given.truth.situations), 3)
     # The same through the whole forward pass of training, one situation a time.
-    features = stage.towers.see(stage.loader(Task(SEEDS[0], 8, 0)))
     for situation, truth, estimate in zip(given.truth.situations, found.truth, found.estimate, strict=True):
-        alone = replace(features, truth=replace(features.truth, situations=(situation,), questions=()))
-        scores = stage.module(stage.collate([alone], [Task(SEEDS[0], 3, 0)], Balancer(), CPU))
+        scores = stage.module(stage.pack([SEEDS[0]], [join_texts([stage.maker.locate(situation)])], 3))
         assert float(scores["position_m"]) == pytest.approx(np.hypot(*(estimate - truth)[:2]), rel=1e-4)
 
 
@@ -78,10 +75,10 @@ def test_a_pose_in_words(exam):
 def test_who_is_blindfolded_sees_all_scenes_alike(tiny_model, recipe, tmp_path):
     blindfold(tiny_model, tmp_path / "blind")
     stage = JointStage(load_source(tmp_path / "blind"), recipe())
-    one, other = (stage.towers.see(stage.loader(Task(seed, 8, 0))) for seed in SEEDS)
-    np.testing.assert_array_equal(one.vision, other.vision)
-    np.testing.assert_array_equal(one.camera, other.camera)
-    assert np.isfinite(one.camera).all() and one.truth.situations != other.truth.situations
+    stage.prepare(CPU, bf16=False)
+    for features in stage.features.take(SEEDS, np.arange(8)):
+        assert torch.equal(*features) and features.isfinite().all()
+    assert stage.store.truth(SEEDS[0]).situations != stage.store.truth(SEEDS[1]).situations
     (first, _) = examine(load_source(tmp_path / "blind"), recipe(), SEEDS, CPU)
     assert np.isfinite(first.estimate).all() and len(first.answers) > 5
 
@@ -90,7 +87,7 @@ SHORT = [
     "phases=[{steps: 2, batch: 1, frames: 2}]",
     "data.workers=0",
     "data.validation_scenes=1",
-    "joint.walk_frames=8",
+    "data.walk_frames=8",
 ]
 
 

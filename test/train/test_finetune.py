@@ -20,7 +20,7 @@ SHORT = [
     "data.workers=0",
     "data.validation_scenes=1",
     "data.cache=''",
-    "joint.walk_frames=4",
+    "data.walk_frames=4",
     "optimiser.rate=1e-3",
     "optimiser.warmup=1",
 ]

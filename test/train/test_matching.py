@@ -30,7 +30,7 @@ def centres():
 
 def test_a_camera_that_stays_sees_each_patch_in_its_place():
     at, known = true_places(seen_twice(torch.eye(4)), MATRIX, GRID)
-    torch.testing.assert_close(at[0], centres())
+    torch.testing.assert_close(at[0, 0], centres())
     assert known.all()
 
 
@@ -38,8 +38,19 @@ def test_a_camera_that_moves_sees_the_patches_shifted():
     moved = torch.eye(4)
     moved[0, 3] = -2.0 * PIXELS / 10  # the camera goes right by one patch at 2 m
     at, known = true_places(seen_twice(moved), MATRIX, GRID)
-    torch.testing.assert_close(at[0], centres() + torch.tensor([1.0, 0.0]))
-    assert (known[0].view(GRID, GRID) == torch.tensor([True, True, True, False])).all()
+    torch.testing.assert_close(at[0, 0], centres() + torch.tensor([1.0, 0.0]))
+    assert (known[0, 0].view(GRID, GRID) == torch.tensor([True, True, True, False])).all()
+
+
+def test_a_frame_is_compared_with_the_one_before_it():
+    moved = torch.eye(4)
+    moved[0, 3] = 2.0 * PIXELS / 10
+    pose = torch.stack([torch.eye(4), moved, moved @ moved])[None]
+    truth = make_targets(torch.zeros(1, 3, 3, SIDE, SIDE), torch.full((1, 3, SIDE, SIDE), 2.0), MATRIX, pose)
+    at, known = true_places(truth, MATRIX, GRID)
+    torch.testing.assert_close(at[0, 0], centres() + torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(at[0, 1], at[0, 0])
+    assert torch.equal(known[0, 0], known[0, 1])
 
 
 def test_what_lies_behind_the_first_camera_is_unknown():
@@ -59,7 +70,7 @@ def test_weights_of_the_patches_around_a_place():
 
 def test_the_loss_is_least_where_the_look_is_right():
     truth = seen_twice(torch.eye(4))
-    right = (torch.eye(GRID**2)[None, None] * 20).log_softmax(dim=-1)
+    right = (torch.eye(GRID**2)[None, None, None] * 20).log_softmax(dim=-1)
     wrong = right.roll(1, dims=-1)
     assert matching_loss(right, truth, MATRIX) < 1e-3 < matching_loss(wrong, truth, MATRIX)
 
@@ -77,11 +88,11 @@ def test_a_new_network_looks_at_what_is_alike_and_copies_places(config):
     images = torch.randn(1, 1, 3, 32, 32).expand(1, 3, 3, 32, 32)  # the same picture three times
     with watching(network) as looks:
         network(images)
-    assert len(looks) == 1
+    assert len(looks) == 2
     own_place = looks[0].exp().diagonal(dim1=-2, dim2=-1).mean()
     assert own_place > 2 / config.state_tokens
     network(images)
-    assert len(looks) == 1  # nobody watches any more
+    assert len(looks) == 2  # nobody watches any more
 
 
 def test_lessons_teach(config):
@@ -91,7 +102,7 @@ def test_lessons_teach(config):
     with watching(network) as looks:
         network(images)
     truth = make_targets(images, torch.full((1, 2, 32, 32), 2.0), MATRIX, torch.eye(4).expand(1, 2, 4, 4))
-    matching_loss(looks[0], truth, MATRIX).backward()
+    matching_loss(torch.stack(looks, dim=1), truth, MATRIX).backward()
     assert network.register_tokens.weight.grad.abs().max() > 0
 
 

@@ -9,7 +9,7 @@ from loc3r_ros.model.checkpoint import load_model
 from loc3r_ros.model.loc3r import VideoBatch
 from loc3r_ros.train.joint_model import JointModel
 from loc3r_ros.train.joint_stage import JointStage
-from loc3r_ros.train.packing import PADDING, even_frames, pack_texts
+from loc3r_ros.train.packing import PADDING, even_frames, join_texts, pack_texts
 from loc3r_ros.train.plan import tasks_at
 from loc3r_ros.train.stages import joint_source
 
@@ -17,15 +17,14 @@ FRAMES = 3
 
 
 @pytest.fixture(scope="module")
-def packed(tiny_model, recipe):
+def packed(tiny_model, recipe, batch_of):
     """Two scenes with up to eight texts, as one batch, their pictures and camera tokens."""
     config = recipe(from_scratch=False)
     stage = JointStage(joint_source(config, tiny_model), config)
     tasks = tasks_at(config, 0)
-    videos = [stage.loader(task) for task in tasks]
-    batch = stage.collate(videos, tasks, stage.new_state(), torch.device("cpu"))
+    batch = batch_of(stage, tasks)
     kept = even_frames(8, FRAMES)
-    return stage, batch, np.stack([video.rgb[kept] for video in videos])
+    return stage, batch, np.stack([stage.store.read(task.seed)["rgb"][kept] for task in tasks])
 
 
 def separate(packed, tiny_model):
@@ -119,7 +118,7 @@ def test_supervision_lies_where_the_answers_are(packed):
 
 
 def test_scenes_without_texts_are_padding():
-    texts = pack_texts([[], []], torch.device("cpu"))
+    texts = pack_texts([join_texts([])] * 2, torch.device("cpu"))
     assert texts.ids.shape == (2, 1) and (texts.text == PADDING).all() and not texts.posed.any()
 
 

@@ -60,10 +60,10 @@ def decode_pose(raw: Tensor) -> Tensor:
     return torch.cat([expand(raw[..., :3]), quaternion], dim=-1)
 
 
-def pose_matrix(pose: Tensor) -> Tensor:
-    """Return the (..., 4, 4) transform of (..., 7) translation and unit quaternion (w, x, y, z)."""
-    translation, (w, x, y, z) = pose[..., :3], pose[..., 3:].unbind(dim=-1)
-    rotation = torch.stack(
+def rotation_matrix(quaternion: Tensor) -> Tensor:
+    """Return the (..., 3, 3) rotation of (..., 4) unit quaternions (w, x, y, z)."""
+    w, x, y, z = quaternion.unbind(dim=-1)
+    return torch.stack(
         [
             1 - 2 * (y * y + z * z),
             2 * (x * y - w * z),
@@ -77,7 +77,11 @@ def pose_matrix(pose: Tensor) -> Tensor:
         ],
         dim=-1,
     ).unflatten(-1, (3, 3))
-    top = torch.cat([rotation, translation[..., None]], dim=-1)
+
+
+def pose_matrix(pose: Tensor) -> Tensor:
+    """Return the (..., 4, 4) transform of (..., 7) translation and unit quaternion (w, x, y, z)."""
+    top = torch.cat([rotation_matrix(pose[..., 3:]), pose[..., :3, None]], dim=-1)
     bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=pose.dtype, device=pose.device).expand_as(top[..., :1, :])
     return torch.cat([top, bottom], dim=-2)
 
@@ -181,9 +185,11 @@ class LinearHeads(DenseHeads):
 
     def _pixels(self, head: Mlp, tokens: Tensor, rows: int, stride: int) -> Tensor:
         """(B, N, dim) -> (B, channels, H / stride, W / stride); only what is asked for is computed."""
-        kept = sampled(torch.arange(head.fc2.out_features).view(-1, self.patch_size, self.patch_size), stride)
-        values = F.linear(F.gelu(head.fc1(tokens)), head.fc2.weight[kept.flatten()], head.fc2.bias[kept.flatten()])
-        return F.pixel_shuffle(values.transpose(1, 2).unflatten(2, (rows, -1)), kept.shape[-1])
+        patch = (-1, self.patch_size, self.patch_size)
+        weight = sampled(head.fc2.weight.T.unflatten(1, patch), stride).flatten(1).T
+        bias = sampled(head.fc2.bias.unflatten(0, patch), stride)
+        values = F.linear(F.gelu(head.fc1(tokens)), weight, bias.flatten())
+        return F.pixel_shuffle(values.transpose(1, 2).unflatten(2, (rows, -1)), bias.shape[-1])
 
 
 class DptHeads(DenseHeads):

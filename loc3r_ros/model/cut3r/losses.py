@@ -132,7 +132,7 @@ def make_targets(images: Tensor, depth: Tensor, intrinsics: Tensor, world_t_came
     """
     valid = torch.isfinite(depth) & (depth > 0)
     points_self = unproject(torch.where(valid, depth, 0.0), intrinsics)
-    first_t_camera = torch.linalg.inv(world_t_camera[:, :1]) @ world_t_camera
+    first_t_camera = torch.linalg.inv_ex(world_t_camera[:, :1]).inverse @ world_t_camera  # waits for no GPU
     rotation, translation = first_t_camera[..., :3, :3], first_t_camera[..., :3, 3]
     points_world = torch.einsum("btij,bthwj->bthwi", rotation, points_self) + translation[:, :, None, None]
     pose = torch.cat([translation, quaternion(rotation)], dim=-1)
@@ -148,14 +148,15 @@ def unproject(depth: Tensor, intrinsics: Tensor) -> Tensor:
         indexing="ij",
     )
     pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1)
-    rays = torch.einsum("bij,hwj->bhwi", torch.linalg.inv(intrinsics), pixels)
+    rays = torch.einsum("bij,hwj->bhwi", torch.linalg.inv_ex(intrinsics).inverse, pixels)
     return depth[..., None] * rays[:, None]
 
 
 def quaternion(rotation: Tensor) -> Tensor:
     """Return the (..., 4) unit quaternions (w, x, y, z), w >= 0, of (..., 3, 3) rotations.
 
-    They are eigenvectors of Bar-Itzhack's symmetric matrix (2000), which has no special cases.
+    Each row of Bar-Itzhack's symmetric matrix (2000), plus the identity, is a multiple of the quaternion; the row with
+    the largest diagonal is never short.
     """
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(-1) for row in rotation.unbind(-2))
     rows = [
@@ -165,5 +166,7 @@ def quaternion(rotation: Tensor) -> Tensor:
         [yx - xy, xz + zx, yz + zy, zz - xx - yy],
     ]
     matrix = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
-    q = torch.linalg.eigh(matrix).eigenvectors[..., -1]
+    outer = matrix + torch.eye(4, dtype=matrix.dtype, device=matrix.device)
+    longest = outer.diagonal(dim1=-2, dim2=-1).argmax(dim=-1)
+    q = F.normalize(outer.gather(-2, longest[..., None, None].expand(*longest.shape, 1, 4))[..., 0, :], dim=-1)
     return torch.where(q[..., :1] < 0, -q, q)
