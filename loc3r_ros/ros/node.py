@@ -71,7 +71,7 @@ class Loc3rNode(GuardedLifecycleNode):
         self._is_starting = self.parameters.autostart
         self._inputs = Inputs(self, lambda: self.parameters, self._receive, self.transforms)
         self._requests = Services(self, self)
-        self._reporter = Reporter(self._inputs, self._warn)
+        self._reporter = Reporter(self._inputs, self._warn, self.get_logger().info)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._initial_pose: Subscription | None = None
         self._pulse = Pulse(self, self._broadcast)

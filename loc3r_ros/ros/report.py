@@ -27,38 +27,46 @@ from loc3r_ros.ros.session import Session
 class Reporter:
     """What the node tells of itself, twice a second to the log and once a second to the diagnostics."""
 
-    def __init__(self, inputs: Inputs, warn: Callable[[str], object]) -> None:
+    def __init__(self, inputs: Inputs, warn: Callable[[str], bool], tell: Callable[[str], object]) -> None:
         """Begin.
 
         Args:
             inputs: what arrives.
-            warn: logs a warning, throttled by its cause.
+            warn: logs a warning, throttled by its cause, and returns whether it did.
+            tell: logs what is good news.
         """
         self._inputs = inputs
         self._warn = warn
+        self._tell = tell
         self._received = 0
-        self._last_image = time.monotonic()
         self._last_report = time.monotonic(), FrameCounts()
-        self._inactive_since: float | None = time.monotonic()
+        self._said: set[str] = set()
+        self.begin()
 
     def begin(self) -> None:
         """Count the time without an image from now."""
-        self._last_image = time.monotonic()
+        self._last_image = self._last_look = time.monotonic()
+        self._said.clear()
 
     def watch(self, state: str, session: Session | None, parameters: Parameters) -> None:
-        """Warn where no image arrives, and where the engines take long to load."""
+        """Say once for each cause that no image arrives, and once when one does; warn where loading takes long."""
         now = time.monotonic()
         received = session.counts.received if session is not None else 0
         if received != self._received or not self._inputs.is_enabled:
-            self._received, self._last_image = received, now
+            if received > self._received and self._said:
+                self._tell(f"Images arrive on {self._inputs.topic}, after {now - self._last_image:.0f} s without.")
+            self._received = received
+            self.begin()
         loading = session.loading_time if session is not None else None
         if loading is not None and loading > 5.0:
             self._warn(f"The engines are still loading, for {loading:.0f} s so far.")
-        if now - self._last_image < parameters.image_timeout:
+        if now - self._last_look < parameters.image_timeout:
             return
+        self._last_look = now
         cause = self._inputs.describe_silence() if state == "active" else f"the node is {state}: activate it."
-        self._warn(f"0 images in {parameters.image_timeout:g} s on {self._inputs.topic}: {cause}")
-        self._last_image = now
+        text = f"0 images in {parameters.image_timeout:g} s on {self._inputs.topic}: {cause}"
+        if text not in self._said and self._warn(text):
+            self._said.add(text)
 
     def report(self, state: str, session: Session | None, parameters: Parameters, stamp: int) -> DiagnosticArray:
         """Return the diagnostics of the time since the last call.

@@ -245,6 +245,10 @@ def test_silence_is_explained(plain_camera):
     for publisher in (elsewhere, silent):
         camera.probe.node.destroy_publisher(publisher)
     camera.publish_reliably()
+    silence = camera.node.wait_for_log(r"Images arrive on /image, after \d+ s without", written)[written:]
+    said = re.findall("0 images in .*", silence)
+    assert len(said) == len(set(said)), "a reason was told twice"
+    assert silence.count("Images arrive") == 1
 
 
 # --- results and requests ---------------------------------------------------------------------------------------------
