@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import InvalidHandle, ParameterException
 from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
@@ -162,9 +162,20 @@ class SpinThread:
                 self._executor.spin_once()
             except ExternalShutdownException:
                 return
-            except Exception:
-                self._log_error(f"A callback failed; the node goes on:\n{traceback.format_exc()}")
+            except Exception as error:
+                if not _is_gone(error):
+                    self._log_error(f"A callback failed; the node goes on:\n{traceback.format_exc()}")
                 self._is_stopping.wait(0.01)  # where it fails for ever, it must not take the whole machine
+
+
+def _is_gone(error: Exception) -> bool:
+    """Say whether another thread destroyed an entity while the executor began to wait for it; no callback has failed.
+
+    rclpy passes over subscriptions, services and timers that have just gone, but not over the events of publishers and
+    subscriptions.
+    """
+    names = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+    return isinstance(error, InvalidHandle) and "_wait_for_ready_callbacks" in names
 
 
 def run(make_node: Callable[[], Any], make_executor: Callable[[], Executor], args: Sequence[str] | None) -> int:

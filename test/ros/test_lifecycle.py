@@ -3,6 +3,7 @@
 import ast
 import random
 import signal
+import sys
 import threading
 import time
 
@@ -14,7 +15,9 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from loc3r_ros.srv import WhereAmI
 from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
@@ -22,6 +25,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
 from loc3r_ros.errors import ConfigError, NotReadyError
+from loc3r_ros.ros.lifecycle import SpinThread
 from loc3r_ros.ros.node import Loc3rNode, explain_state
 
 pytestmark = pytest.mark.ros
@@ -80,6 +84,29 @@ def test_any_order_of_transitions(probe, stream, start_node):
     assert "finalized" in answer.message
     assert node.stop(signal.SIGTERM) == 0, node.log
     assert "Traceback" not in node.log
+
+
+def test_publishers_and_subscriptions_come_and_go_while_their_executor_spins(probe):
+    errors, node = [], Node("restless", context=probe.context)
+    executor = SingleThreadedExecutor(context=probe.context)
+    executor.add_node(node)
+    spinner = SpinThread("restless", executor, errors.append)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # the threads meet at every step
+    for _ in range(300):
+        subscription = node.create_subscription(Image, "restless", lambda _: None, RELIABLE)
+        publisher = node.create_publisher(Image, "restless", RELIABLE)
+        node.destroy_subscription(subscription)
+        node.destroy_publisher(publisher)
+    sys.setswitchinterval(before)
+    done = threading.Event()
+    node.create_timer(0.0, done.set)
+    assert done.wait(30), "the executor spins no more"
+    executor.create_task(lambda: 1 / 0)
+    wait_until(lambda: errors, "the report of a defect")
+    spinner.stop()
+    node.destroy_node()
+    assert len(errors) == 1 and "ZeroDivisionError" in errors[0], errors
 
 
 def our_threads():
