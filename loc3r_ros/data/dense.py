@@ -55,7 +55,7 @@ def dense_targets(sample: Sample, cells: int, cell_pixels: float) -> DenseTarget
         category=lookup(class_table(sample.scene), shown),
         colour=lookup(colour_table(sample.scene), shown),
         depth=sample.frames.depth[pick],
-        normal=normals(sample.frames.depth, sample.camera_matrix)[pick],
+        normal=normals(sample.frames.depth, sample.camera_matrix, at),
     )
 
 
@@ -79,27 +79,29 @@ def lookup(table: dict[int, int], codes: NDArray[np.int16]) -> NDArray[np.int64]
     return entries[codes - int(lowest)]
 
 
-def normals(depth: NDArray[np.float32], camera_matrix: Array) -> NDArray[np.float32]:
-    """Return (N, H, W, 3) unit normals towards the camera; 0 at depth edges, at the border and without depth."""
-    height, width = depth.shape[1:]
-    v, u = np.mgrid[:height, :width].astype(np.float32)
-    focal, (cx, cy) = np.float32(camera_matrix[0, 0]), camera_matrix[:2, 2].astype(np.float32)
-    points = np.stack([(u - cx) / focal * depth, (v - cy) / focal * depth, depth], axis=-1)
-    across = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
-    down = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+def normals(depth: NDArray[np.float32], camera_matrix: Array, at: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return (N, R, R, 3) unit normals towards the camera at R rows and columns of (N, H, W) depths.
+
+    They are 0 at depth edges, at the border and without depth.
+    """
+    inner = np.clip(at, 1, min(depth.shape[1:]) - 2)
+    focal, centre = np.float32(camera_matrix[0, 0]), camera_matrix[:2, 2].astype(np.float32)
+
+    def points(down: int, across: int) -> NDArray[np.float32]:
+        v, u = inner + down, inner + across
+        shown = depth[:, v[:, None], u]
+        return np.stack([(u - centre[0]) / focal * shown, (v[:, None] - centre[1]) / focal * shown, shown], axis=-1)
+
+    middle, left, right, above, below = (points(*step) for step in ((0, 0), (0, -1), (0, 1), (-1, 0), (1, 0)))
+    across, down = right - left, below - above
     normal = np.cross(down, across)
-    middle = depth[:, 1:-1, 1:-1]
+    shown = middle[..., 2]
+    bends = (one[..., 2] + other[..., 2] - 2 * shown for one, other in ((left, right), (above, below)))
+    bend = np.maximum(*(np.abs(one) for one in bends))
     step = np.maximum(np.abs(across[..., 2]), np.abs(down[..., 2]))
     length = np.linalg.norm(normal, axis=-1)
-    smooth = (middle > 0) & (length > 0) & (_second_difference(depth) < MAX_STEP * middle) & (step < middle)
+    smooth = (shown > 0) & (length > 0) & (bend < MAX_STEP * shown) & (step < shown)
+    smooth &= (inner == at) & (inner == at)[:, None]
     unit = np.where(smooth[..., None], normal / np.maximum(length, 1e-12)[..., None], 0.0)
-    facing = np.where((unit * points[:, 1:-1, 1:-1]).sum(-1, keepdims=True) > 0, -unit, unit)
-    return np.pad(facing, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(np.float32)
-
-
-def _second_difference(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (N, H - 2, W - 2) how far the depth is from that of a slope: small inside a surface, large at edges."""
-    middle = 2 * depth[:, 1:-1, 1:-1]
-    across = np.abs(depth[:, 1:-1, 2:] + depth[:, 1:-1, :-2] - middle)
-    down = np.abs(depth[:, 2:, 1:-1] + depth[:, :-2, 1:-1] - middle)
-    return np.maximum(across, down)
+    facing = np.where((unit * middle).sum(-1, keepdims=True) > 0, -unit, unit)
+    return facing.astype(np.float32)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loc3r_ros.world.bev import patch_targets
 from loc3r_ros.world.facts import Cue
 from loc3r_ros.world.questions import Question
 from loc3r_ros.world.sample import Sample
+
+SIDE = re.compile(r"\b(?:left|right)\b(?! in front| beside)")
+_OTHER = {"left": "right", "right": "left"}
 
 
 @dataclass(frozen=True)
@@ -65,19 +68,25 @@ class SceneTruth:
         return cls(values["seed"], situations, questions, layout, layout_valid)
 
 
-def make_truth(sample: Sample, extent: int | None = None) -> SceneTruth:
-    """Return what is true of a sample.
-
-    Args:
-        sample: of the world.
-        extent: side of the square of pixels that patches see; pixels beyond it belong to none. All pixels where None.
-    """
-    layout = sample.layout
-    if extent is not None and extent != sample.frames.depth.shape[-1]:
-        depth = sample.frames.depth[:, :extent, :extent]
-        layout = patch_targets(depth, sample.anchor_t_camera, sample.camera_matrix, layout.valid.shape[1:])
+def make_truth(sample: Sample) -> SceneTruth:
+    """Return what is true of a sample."""
     situations = tuple(Situation(one.text, _pose(one.pose)) for one in sample.situations)
-    return SceneTruth(sample.scene.seed, situations, sample.questions, layout.position, layout.valid)
+    return SceneTruth(sample.scene.seed, situations, sample.questions, sample.layout.position, sample.layout.valid)
+
+
+def mirrored(truth: SceneTruth) -> SceneTruth:
+    """Return what is true of the scene in a mirror that swaps left and right of the first camera."""
+    situations = tuple(
+        Situation(swap_sides(one.text), (one.pose[0], -one.pose[1], -one.pose[2])) for one in truth.situations
+    )
+    questions = tuple(replace(one, text=swap_sides(one.text), answer=swap_sides(one.answer)) for one in truth.questions)
+    layout = truth.layout[:, :, ::-1] * np.array([1, -1], np.float32)
+    return SceneTruth(truth.seed, situations, questions, layout, truth.layout_valid[:, :, ::-1])
+
+
+def swap_sides(text: str) -> str:
+    """Return a text of the world with left and right swapped; "right in front of" is no side."""
+    return SIDE.sub(lambda found: _OTHER[found[0]], text)
 
 
 def _pose(pose: NDArray[np.floating]) -> tuple[float, float, float]:

@@ -113,7 +113,8 @@ class SceneStore:
 
     def _render(self, seed: int) -> Sample:
         form = self.form
-        return make_sample(seed, frames=form.frames, width=form.size, height=form.size, grid=(form.patches,) * 2)
+        grid, extent = (form.patches,) * 2, round(form.patches * form.patch_pixels)
+        return make_sample(seed, frames=form.frames, width=form.size, height=form.size, grid=grid, extent=extent)
 
     def _pictures(self, seed: int) -> Path:
         return self.folder / f"{seed}.npy"
@@ -124,11 +125,10 @@ class SceneStore:
 
 def pictures(sample: Sample, form: SceneForm) -> NDArray[np.void]:
     """Return the records of a scene."""
-    truth = make_truth(sample, round(form.patches * form.patch_pixels))
     dense = dense_targets(sample, form.cells, form.cell_pixels)
     records = np.empty(form.frames, form.record())
     records["pose"], records["rgb"], records["depth"] = sample.world_t_camera, sample.frames.rgb, sample.frames.depth
-    records["layout"], records["layout_valid"] = truth.layout, truth.layout_valid
+    records["layout"], records["layout_valid"] = sample.layout.position, sample.layout.valid
     records["category"], records["colour"] = dense.category, dense.colour
     records["normal"], records["cell_depth"] = dense.normal, dense.depth
     return records

@@ -22,7 +22,8 @@ from loc3r_ros.model.checkpoint import CONFIG_FILE, save_model, save_pose_prior
 from loc3r_ros.model.circular import circular_mean
 from loc3r_ros.model.language import Cache
 from loc3r_ros.train.config import TrainConfig
-from loc3r_ros.train.joint_stage import JointStage
+from loc3r_ros.train.features import View
+from loc3r_ros.train.joint_stage import JointStage, SceneTexts
 from loc3r_ros.train.packing import JointBatch, Texts, join_texts, pack_texts, visible
 from loc3r_ros.world.balance import Balancer
 
@@ -86,7 +87,9 @@ class Exam:
 
     def __init__(self, stage: JointStage, config: TrainConfig, seed: int, device: torch.device) -> None:
         self.stage, self.truth, self.device = stage, stage.store.truth(seed), device
-        self.length, self.video = self._see(stage.pack([seed], [join_texts([])], config.phases[-1].frames))
+        self.length, self.video = self._see(
+            stage.pack([SceneTexts(join_texts([]), View(seed))], config.phases[-1].frames)
+        )
 
     @torch.no_grad()
     def _see(self, batch: JointBatch) -> tuple[int, Cache]:

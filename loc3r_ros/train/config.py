@@ -17,7 +17,7 @@ from loc3r_ros.model.losses import LossWeights
 from loc3r_ros.world.splits import FIRST_VALIDATION_SEED, Split
 
 Precision = Literal["auto", "fp32", "bf16"]
-_NO_MATTER = ("workers", "cache", "validate_every", "save_every", "log_every", "micro_batch")
+_NO_MATTER = ("workers", "cache", "validate_every", "save_every", "log_every", "graphs", "micro_batch")
 """Fields that may change when a run is resumed: they change no weight."""
 
 
@@ -29,15 +29,18 @@ class Phase:
         steps: optimiser steps.
         batch: scenes in a step, over all devices together.
         frames: pictures of each scene.
+        scenes: the first of the training scenes, which this phase uses; 0 uses all.
     """
 
     steps: int = 1000
     batch: int = 4
     frames: int = 8
+    scenes: int = 0
 
     def __post_init__(self) -> None:
         require(min(self.steps, self.batch) >= 1, "A phase needs at least 1 step and a batch of at least 1.")
         require(self.frames >= 2, f"A phase needs at least 2 frames, not {self.frames}.")
+        require(self.scenes >= 0, f"A phase cannot use {self.scenes} scenes.")
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,9 @@ class DataConfig:
         """Training and validation scenes together."""
         return self.scenes + self.validation_scenes
 
-    def stream(self, seed: int) -> SeedStream:
-        """Return the training seeds in the order of a run's seed."""
-        return SeedStream(Split.TRAIN, self.first, self.scenes, seed)
+    def stream(self, seed: int, scenes: int = 0) -> SeedStream:
+        """Return the training seeds, or the first of them, in the order of a run's seed."""
+        return SeedStream(Split.TRAIN, self.first, scenes or self.scenes, seed)
 
     def seeds(self) -> range:
         """Return the training seeds."""
@@ -135,6 +138,7 @@ class JointConfig:
         objective: weights of the losses; layout 0 and camera False leave the situation alone (the paper's ablation).
         camera: camera tokens of the pose prior begin the frames.
         pose_as_text: the pose is asked for and answered in words, without `<Pos>` and `<Ori>`.
+        mirror: a mirror shows half of the scenes, left is right in pictures and words.
         suffixes: the most situations and questions that share a scene's video in a step.
         lora_rank: rank of low-rank adapters of the language model; 0 trains all of it.
         lora_alpha: adapters are scaled by alpha / rank.
@@ -144,6 +148,7 @@ class JointConfig:
     objective: LossWeights = field(default_factory=LossWeights)
     camera: bool = True
     pose_as_text: bool = False
+    mirror: bool = False
     suffixes: int = 16
     lora_rank: int = 0
     lora_alpha: float = 16.0
@@ -164,6 +169,7 @@ class TrainConfig:
         pose: the pose stage's own.
         joint: the joint stage's own.
         precision: "auto" is bf16 where there is a GPU that has it, else fp32.
+        graphs: a GPU replays steps of one shape as CUDA graphs, where a stage allows it.
         micro_batch: scenes that a device takes at once; 0 takes its share of the batch whole.
         validate_every: steps between measurements on validation scenes.
         save_every: steps between checkpoints.
@@ -179,6 +185,7 @@ class TrainConfig:
     pose: PoseConfig = field(default_factory=PoseConfig)
     joint: JointConfig = field(default_factory=JointConfig)
     precision: Precision = "auto"
+    graphs: bool = True
     micro_batch: int = 0
     validate_every: int = 200
     save_every: int = 200
@@ -186,6 +193,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.phases), "A run needs at least one phase.")
+        most = max(phase.scenes for phase in self.phases)
+        require(most <= self.data.scenes, f"A phase uses {most} scenes, but data.scenes is {self.data.scenes}.")
         every = min(self.validate_every, self.save_every, self.log_every)
         require(every >= 1, "validate_every, save_every and log_every must be at least 1.")
         require(self.precision in ("auto", "fp32", "bf16"), f"precision is {self.precision!r}: auto, fp32 or bf16.")

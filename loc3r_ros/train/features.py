@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,13 @@ AT_ONCE = 256
 """Scenes that a GPU looks at together: the pose prior takes their frames one after the other."""
 
 
+class View(NamedTuple):
+    """A scene, or what a mirror shows of it."""
+
+    seed: int
+    mirrored: bool = False
+
+
 class FeatureShelf:
     """Features of a store's scenes.
 
@@ -27,7 +35,7 @@ class FeatureShelf:
         towers: the frozen networks, on their device.
         store: of the scenes.
         config: of the model.
-        capacity: scenes that will be asked for in all.
+        capacity: views that will be asked for in all.
         device: where the features are wanted.
     """
 
@@ -41,34 +49,40 @@ class FeatureShelf:
             "vision": ((store.form.frames, config.vision.grid**2, config.vision.hidden_size), torch.float16),
             "camera": ((store.form.frames, config.pose_prior.camera_dim), torch.float16),
         }
-        self._rows = Rows(shapes, capacity, device) if has_room(shapes, capacity, device) else None
+        fits = has_room(shapes, capacity, device)
+        self._rows: Rows[View] | None = Rows(shapes, capacity, device) if fits else None
         self._cache = FeatureCache.open(Path(store.folder) / "features", towers.key(store.form.frames))
 
-    def take(self, seeds: Sequence[int], frames: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        """Return (B, T, grid * grid, width) features and (B, T, camera_dim) camera tokens of T frames of B scenes."""
+    def take(self, views: Sequence[View], frames: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """Return (B, T, grid * grid, width) features and (B, T, camera_dim) camera tokens of T frames of B views."""
         if self._rows is None:
-            scenes = [self._kept(seed) for seed in seeds]
+            scenes = [self._kept(view) for view in views]
             parts = (np.stack([part[frames] for part in field]) for field in zip(*scenes, strict=True))
             vision, camera = (torch.from_numpy(part).to(self.device) for part in parts)
             return vision, camera
-        self.bring(seeds)
-        taken = self._rows.take(seeds, frames)
+        self.bring(views)
+        taken = self._rows.take(views, frames)
         return taken["vision"], taken["camera"]
 
-    def bring(self, seeds: Sequence[int]) -> None:
-        """Compute the features of scenes that are not on the GPU yet; does nothing where they are kept on disk."""
-        missing = self._rows.missing(seeds) if self._rows else []
+    def bring(self, views: Sequence[View]) -> None:
+        """Compute the features of views that are not on the GPU yet; does nothing where they are kept on disk."""
+        missing = self._rows.missing(views) if self._rows else []
         for start in range(0, len(missing), AT_ONCE):
             block = missing[start : start + AT_ONCE]
             vision, camera = self._see(block)
             self._rows.put(block, {"vision": vision, "camera": camera})  # type: ignore[union-attr]
 
-    def _kept(self, seed: int) -> SceneFeatures:
-        kept = self._cache.get(seed)
+    def _kept(self, view: View) -> SceneFeatures:
+        number = ~view.seed if view.mirrored else view.seed
+        kept = self._cache.get(number)
         if kept is None:
-            kept = SceneFeatures(*(features[0].cpu().numpy() for features in self._see([seed])))
-            self._cache.put(seed, kept)
+            kept = SceneFeatures(*(features[0].cpu().numpy() for features in self._see([view])))
+            self._cache.put(number, kept)
         return kept
 
-    def _see(self, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
-        return self.towers.see(self.pictures.take(seeds, self.whole)["rgb"])
+    def _see(self, views: Sequence[View]) -> tuple[Tensor, Tensor]:
+        seeds = list(dict.fromkeys(view.seed for view in views))
+        rgb = self.pictures.take(seeds, self.whole)["rgb"]
+        pictures = rgb[torch.tensor([seeds.index(view.seed) for view in views]).to(rgb.device)]
+        chosen = torch.tensor([view.mirrored for view in views]).to(rgb.device)[:, None, None, None, None]
+        return self.towers.see(torch.where(chosen, pictures.flip(3), pictures))

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from loc3r_ros.data.scenes import mirrored
 from loc3r_ros.data.store import SceneStore
 from loc3r_ros.data.suffixes import SuffixMaker, draw_suffixes
 from loc3r_ros.export.source import Source
@@ -16,7 +20,7 @@ from loc3r_ros.model.checkpoint import CONFIG_FILE, save_pose_prior
 from loc3r_ros.model.checkpoint_files import write
 from loc3r_ros.prompt.template import PromptTemplate
 from loc3r_ros.train.config import TrainConfig
-from loc3r_ros.train.features import FeatureShelf
+from loc3r_ros.train.features import FeatureShelf, View
 from loc3r_ros.train.joint_model import JointModel
 from loc3r_ros.train.lora import merge_lora
 from loc3r_ros.train.packing import JointBatch, TextRow, even_frames, join_texts, pack_texts
@@ -28,6 +32,13 @@ from loc3r_ros.train.towers import FrozenTowers
 from loc3r_ros.world.draw import Draw
 
 
+class SceneTexts(NamedTuple):
+    """The texts of a scene, or of what a mirror shows of it."""
+
+    row: TextRow
+    view: View
+
+
 @dataclass(frozen=True)
 class TextLoader:
     """Writes the texts of scenes.
@@ -37,6 +48,7 @@ class TextLoader:
         maker: writes suffixes.
         count: the most texts of a scene.
         seed: of the run.
+        mirror: a mirror shows half of the scenes.
         balanced: by seed of the scene, the questions that keep the answers in balance.
     """
 
@@ -44,14 +56,18 @@ class TextLoader:
     maker: SuffixMaker
     count: int
     seed: int
+    mirror: bool
     balanced: Mapping[int, Sequence[int]]
 
-    def __call__(self, task: Task) -> TextRow:
+    def __call__(self, task: Task) -> SceneTexts:
         """Return the texts of a task's scene."""
-        truth = self.store.truth(task.seed)
-        questions = [truth.questions[number] for number in self.balanced[task.seed]]
         draw = Draw(self.seed, f"texts at {task.position}")
-        return join_texts(draw_suffixes(self.maker, truth, questions, self.count, draw))
+        truth = self.store.truth(task.seed)
+        view = View(task.seed, self.mirror and draw.chance(0.5))
+        if view.mirrored:
+            truth = mirrored(truth)
+        questions = [truth.questions[number] for number in self.balanced[task.seed]]
+        return SceneTexts(join_texts(draw_suffixes(self.maker, truth, questions, self.count, draw)), view)
 
 
 class JointStage(Stage):
@@ -76,7 +92,7 @@ class JointStage(Stage):
         self.prefix = template.prefix
         self.maker = SuffixMaker(template, joint.pose_as_text)
         self.store = open_store(self.model_config, config.data)
-        self.loader = TextLoader(self.store, self.maker, joint.suffixes, config.seed, {})
+        self.loader = TextLoader(self.store, self.maker, joint.suffixes, config.seed, joint.mirror, {})
 
     def prepare(self, device: torch.device, bf16: bool) -> None:
         """Move the frozen networks, make room for what they see, and balance the questions of all scenes."""
@@ -87,32 +103,43 @@ class JointStage(Stage):
                     parameter.data = parameter.data.bfloat16()
         capacity = self.config.data.all_scenes
         self.layouts = Shelf(self.store, ["layout", "layout_valid"], capacity, device)
-        self.features = FeatureShelf(self.towers, self.store, self.model_config, capacity, device)
+        views = capacity * (1 + self.config.joint.mirror)
+        self.features = FeatureShelf(self.towers, self.store, self.model_config, views, device)
 
     def begin(self) -> None:
         """Render what is missing, choose the questions, and show the scenes to the frozen networks."""
         data = self.config.data
         render_scenes(self.store, data)
         self.loader = replace(self.loader, balanced=balanced_questions(self.store, data))
-        self.features.bring(data.seeds())
+        sides = (False, True) if self.config.joint.mirror else (False,)
+        self.features.bring([View(seed, side) for seed in data.seeds() for side in sides])
 
-    def collate(self, items: Sequence[TextRow], tasks: Sequence[Task]) -> JointBatch:
+    def collate(self, items: Sequence[SceneTexts], tasks: Sequence[Task]) -> JointBatch:
         """Pack scenes and their texts."""
-        return self.pack([task.seed for task in tasks], items, tasks[0].frames)
+        return self.pack(items, tasks[0].frames)
 
-    def pack(self, seeds: Sequence[int], texts: Sequence[TextRow], frames: int) -> JointBatch:
+    def pack(self, scenes: Sequence[SceneTexts], frames: int) -> JointBatch:
         """Join scenes; of each walk's frames, `frames` are taken evenly, the first and the last among them."""
         kept = even_frames(self.store.form.frames, frames)
-        vision, camera = self.features.take(seeds, kept)
-        layouts = self.layouts.take(seeds, kept)
+        vision, camera = self.features.take([scene.view for scene in scenes], kept)
+        layout, layout_valid = self._layouts([scene.view for scene in scenes], kept)
         return JointBatch(
             prefix=torch.from_numpy(self.prefix).to(vision.device, non_blocking=True),
             vision=vision,
             camera=camera,
-            layout=layouts["layout"].flatten(2, 3),
-            layout_valid=layouts["layout_valid"].flatten(2, 3),
-            texts=pack_texts(texts, vision.device),
+            layout=layout.flatten(2, 3),
+            layout_valid=layout_valid.flatten(2, 3),
+            texts=pack_texts([scene.row for scene in scenes], vision.device),
         )
+
+    def _layouts(self, views: Sequence[View], frames: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """Return (B, T, rows, columns, 2) places of the patches and (B, T, rows, columns) whether they are valid."""
+        taken = self.layouts.take([view.seed for view in views], frames)
+        layout, valid = taken["layout"], taken["layout_valid"]
+        chosen = torch.tensor([view.mirrored for view in views]).to(layout.device, non_blocking=True)
+        chosen = chosen[:, None, None, None]
+        other = torch.stack((layout[..., 0], -layout[..., 1]), dim=-1).flip(3)
+        return torch.where(chosen[..., None], other, layout), torch.where(chosen, valid.flip(3), valid)
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         """Write the whole model: what was trained, the frozen networks and the tokenizer."""

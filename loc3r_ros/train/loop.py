@@ -34,7 +34,7 @@ class Limits:
 
     Attributes:
         until: after this many steps in all.
-        minutes: after this long.
+        minutes: after this long, preparations included.
     """
 
     until: int | None = None
@@ -70,6 +70,7 @@ class Run:
     """A run, prepared on its device and brought to its last checkpoint."""
 
     def __init__(self, name: str, stage: Stage, config: TrainConfig, folder: Path) -> None:
+        self.started = time.monotonic()
         self.name, self.stage, self.config, self.folder = name, stage, config, folder
         self.accelerator = Accelerator(mixed_precision=mixed_precision(config.precision))
         if self.accelerator.is_main_process:
@@ -84,7 +85,8 @@ class Run:
         self.module, self.optimiser = self.accelerator.prepare(
             stage.module, make_optimiser(stage.module, config.optimiser)
         )
-        self.trained = graphed(self.module) if self.device.type == "cuda" and stage.is_static else self.module
+        use_graphs = self.device.type == "cuda" and stage.is_static and config.graphs
+        self.trained = graphed(self.module) if use_graphs else self.module
         self.step = resume(self.accelerator, folder)
         self.log = Log(folder, self.step) if self.accelerator.is_main_process else None
         self.sums = Sums()
@@ -92,7 +94,7 @@ class Run:
     def go(self, out: Path, limits: Limits) -> int:
         """Train to the end or to a limit, then write checkpoint and model; return the steps done."""
         end = min(self.config.steps, limits.until or self.config.steps)
-        deadline = time.monotonic() + 60 * limits.minutes if limits.minutes else float("inf")
+        deadline = self.started + 60 * limits.minutes if limits.minutes else float("inf")
         if self.step < end:
             self._steps(end, deadline)
             self._save()

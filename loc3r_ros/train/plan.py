@@ -42,7 +42,7 @@ def tasks_at(config: TrainConfig, step: int, rank: int = 0, ranks: int = 1) -> l
     if phase.batch % ranks:
         raise ConfigError(f"A batch of {phase.batch} scenes cannot be shared by {ranks} devices: take a multiple.")
     share = phase.batch // ranks
-    stream = config.data.stream(config.seed)
+    stream = config.data.stream(config.seed, phase.scenes)
     positions = range(used + rank * share, used + (rank + 1) * share)
     return [Task(stream.at(position), phase.frames, position) for position in positions]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -12,18 +13,19 @@ from torch import Tensor
 
 from loc3r_ros.data.store import SceneStore
 
-SHARE = 0.4
+SHARE = 0.6
 """Of the GPU's free memory that scenes may take."""
 BLOCK = 128
 """Scenes that are read at once."""
 READERS = 8
 
 
+K = TypeVar("K", bound=Hashable)
 Shapes = Mapping[str, tuple[Sequence[int], torch.dtype]]
 """Shape and type of one scene's row, by name."""
 
 
-class Rows:
+class Rows(Generic[K]):
     """Tensors on a device, a row for each scene that was put there.
 
     Args:
@@ -36,23 +38,23 @@ class Rows:
         self.tensors = {
             name: torch.empty((capacity, *shape), dtype=dtype, device=device) for name, (shape, dtype) in shapes.items()
         }
-        self._rows: dict[int, int] = {}
+        self._rows: dict[K, int] = {}
 
-    def missing(self, seeds: Sequence[int]) -> list[int]:
+    def missing(self, keys: Sequence[K]) -> list[K]:
         """Return those of some scenes that are not there, each once."""
-        return [seed for seed in dict.fromkeys(seeds) if seed not in self._rows]
+        return [key for key in dict.fromkeys(keys) if key not in self._rows]
 
-    def put(self, seeds: Sequence[int], arrays: Mapping[str, Tensor]) -> None:
-        """Keep scenes that are not there yet, (len(seeds), ...) each."""
+    def put(self, keys: Sequence[K], arrays: Mapping[str, Tensor]) -> None:
+        """Keep scenes that are not there yet, (len(keys), ...) each."""
         start = len(self._rows)
         for name, tensor in self.tensors.items():
-            tensor[start : start + len(seeds)].copy_(arrays[name])
-        self._rows |= {seed: start + number for number, seed in enumerate(seeds)}
+            tensor[start : start + len(keys)].copy_(arrays[name])
+        self._rows |= {key: start + number for number, key in enumerate(keys)}
 
-    def take(self, seeds: Sequence[int], frames: NDArray[np.intp]) -> dict[str, Tensor]:
+    def take(self, keys: Sequence[K], frames: NDArray[np.intp]) -> dict[str, Tensor]:
         """Return (B, T, ...) the pictures at (B, T) or (T,) places of B scenes that are there."""
         device = next(iter(self.tensors.values())).device
-        rows = torch.tensor([self._rows[seed] for seed in seeds])[:, None].to(device, non_blocking=True)
+        rows = torch.tensor([self._rows[key] for key in keys])[:, None].to(device, non_blocking=True)
         places = torch.from_numpy(np.ascontiguousarray(frames)).to(device, non_blocking=True)
         return {name: tensor[rows, places] for name, tensor in self.tensors.items()}
 
@@ -71,7 +73,8 @@ class Shelf:
         self.store, self.fields, self.device = store, tuple(fields), device
         frames, record = store.form.frames, store.form.record()
         shapes = {name: ((frames, *record[name].shape), tensor_type(record[name].base)) for name in self.fields}
-        self._rows = Rows(shapes, capacity, device) if capacity and has_room(shapes, capacity, device) else None
+        fits = capacity > 0 and has_room(shapes, capacity, device)
+        self._rows: Rows[int] | None = Rows(shapes, capacity, device) if fits else None
 
     def take(self, seeds: Sequence[int], frames: NDArray[np.intp]) -> dict[str, Tensor]:
         """Return (B, T, ...) fields of the pictures at (B, T) or (T,) places of B scenes."""

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from loc3r_ros.data.clips import Clip
 from loc3r_ros.data.dense import CLASSES, COLOUR_NAMES, UNKNOWN
 from loc3r_ros.data.store import SceneStore
 from loc3r_ros.model.checkpoint import save_model
@@ -50,11 +50,12 @@ class PictureLoader:
     store: SceneStore
     seed: int
 
-    def __call__(self, task: Task) -> NDArray[np.intp]:
-        """Return the (frames,) indices of some pictures of a task's walk."""
+    def __call__(self, task: Task) -> Clip:
+        """Return some pictures of a task's walk; a mirror shows half of them."""
         self.store.keep(task.seed)
-        places = list(range(self.store.form.frames))
-        return np.array(Draw(self.seed, f"pictures at {task.position}").shuffled(places)[: task.frames])
+        draw = Draw(self.seed, f"pictures at {task.position}")
+        places = draw.shuffled(list(range(self.store.form.frames)))
+        return Clip(np.array(places[: task.frames]), draw.chance(0.5))
 
 
 class DenseVision(nn.Module):
@@ -111,6 +112,7 @@ class VisionStage(Stage):
         self.module = DenseVision(model.vision, model.config.vision)
         self.capacity = config.data.all_scenes
         self.store = open_store(model.config, config.data)
+        self.extent = round(self.store.form.cells * self.store.form.cell_pixels)
         self.loader = PictureLoader(self.store, config.seed)
 
     def prepare(self, device: torch.device, bf16: bool) -> None:
@@ -118,14 +120,31 @@ class VisionStage(Stage):
         del bf16
         self.shelf = Shelf(self.store, FIELDS, self.capacity, device)
 
-    def collate(self, items: Sequence[NDArray[np.intp]], tasks: Sequence[Task]) -> DensePictures:
+    def collate(self, items: Sequence[Clip], tasks: Sequence[Task]) -> DensePictures:
         """Join the pictures of all scenes."""
-        taken = self.shelf.take([task.seed for task in tasks], np.stack(items))
+        taken = self.shelf.take([task.seed for task in tasks], np.stack([clip.frames for clip in items]))
         rgb, category, colour, depth, normal = (taken[name].flatten(0, 1) for name in FIELDS)
-        return DensePictures(rgb, category.long(), colour.long(), depth.float(), normal.float())
+        pictures = DensePictures(rgb, category.long(), colour.long(), depth.float(), normal.float())
+        chosen = torch.tensor([clip.mirrored for clip in items]).repeat_interleave(len(items[0].frames))
+        return mirrored(pictures, chosen.to(rgb.device, non_blocking=True), self.extent)
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         """Write the model with the trained tower."""
         tower = {name.removeprefix("tower."): tensor for name, tensor in tensors.items() if name.startswith("tower.")}
         self.model.vision.load_state_dict(tower)
         save_model(self.model, folder)
+
+
+def mirrored(pictures: DensePictures, chosen: Tensor, extent: int) -> DensePictures:
+    """Return pictures, those of (P,) bool `chosen` as a mirror shows them; columns from `extent` on are not seen."""
+    flip = torch.tensor([-1.0, 1.0, 1.0]).to(chosen.device, non_blocking=True)
+    seen, rest = pictures.rgb.split((extent, pictures.rgb.shape[2] - extent), dim=2)
+    rgb = torch.cat((seen.flip(2), rest), dim=2)
+    others = (
+        pictures.category.flip(2),
+        pictures.colour.flip(2),
+        pictures.depth.flip(2),
+        pictures.normal.flip(2) * flip,
+    )
+    parts = zip(pictures, (rgb, *others), strict=True)
+    return DensePictures(*(torch.where(chosen.view(-1, *[1] * (one.dim() - 1)), other, one) for one, other in parts))

@@ -71,6 +71,7 @@ def make_sample(
     grid: tuple[int, int] = (16, 16),
     threads: int = 1,
     situations: int = SITUATIONS,
+    extent: int | None = None,
 ) -> Sample:
     """Make the sample of a seed: the same, bit for bit, whatever `threads`.
 
@@ -83,6 +84,8 @@ def make_sample(
         grid: rows and columns of patches in a picture.
         threads: how many threads render.
         situations: most described observers.
+        extent: side of the square of pixels, from the upper left corner, that patches share; pixels beyond it belong to
+            none. All pixels where None.
 
     Raises:
         ConfigError: if the seed does not belong to `split`, or the video would be too short or its pictures too small.
@@ -108,7 +111,7 @@ def make_sample(
         world_t_camera=cameras,
         anchor_t_camera=poses,
         world_t_anchor=anchor,
-        layout=patch_targets(pictures.depth, poses, matrix, grid),
+        layout=patch_targets(pictures.depth[:, :extent, :extent], poses, matrix, grid),
         sightings=shown,
         situations=tuple(replace(one, pose=compose2(invert2(anchor), one.pose)) for one in described),
         questions=tuple(questions),

@@ -48,11 +48,12 @@ def test_a_tilted_plane_and_an_edge():
     normal = np.array([0.3, -0.2, -1.0])
     normal /= np.linalg.norm(normal)
     depth = (-2.0 / (ray @ normal)).astype(np.float32)
-    found = normals(depth[None], matrix)[0]
+    everywhere = np.arange(size)
+    found = normals(depth[None], matrix, everywhere)[0]
     np.testing.assert_allclose(found[1:-1, 1:-1], np.broadcast_to(normal, (14, 14, 3)), atol=2e-3)
     assert (found[0] == 0).all() and (found[:, -1] == 0).all()
     depth[:, 8:] += 1.0
-    stepped = normals(depth[None], matrix)[0]
+    stepped = normals(depth[None], matrix, everywhere)[0]
     assert (stepped[:, 7:9] == 0).all() and (stepped[1:-1, 2:6] != 0).any(-1).all()
     depth[5, 5] = 0.0
-    assert (normals(depth[None], matrix)[0][4:7, 5] == 0).all()
+    assert (normals(depth[None], matrix, everywhere)[0][4:7, 5] == 0).all()

@@ -18,7 +18,7 @@ def store(tmp_path_factory, form):
 
 @pytest.fixture(scope="module")
 def made(form):
-    return make_sample(3, frames=form.frames, width=form.size, height=form.size, grid=(form.patches,) * 2)
+    return make_sample(3, frames=form.frames, width=form.size, height=form.size, grid=(form.patches,) * 2, extent=30)
 
 
 def test_pictures_are_those_of_the_world(store, made):
@@ -31,7 +31,7 @@ def test_pictures_are_those_of_the_world(store, made):
 
 
 def test_truth_is_that_of_the_squares_that_patches_see(store, made, form):
-    records, truth, given = store.read(3), store.truth(3), make_truth(made, 30)
+    records, truth, given = store.read(3), store.truth(3), make_truth(made)
     np.testing.assert_array_equal(truth.layout, given.layout)
     np.testing.assert_array_equal(truth.layout_valid, given.layout_valid)
     assert (truth.seed, truth.situations, truth.questions) == (given.seed, given.situations, given.questions)

@@ -12,7 +12,8 @@ from loc3r_ros.cli import main
 from loc3r_ros.data.suffixes import UNSUPERVISED, Suffix, pose_text
 from loc3r_ros.export.source import load_source
 from loc3r_ros.train.ablation import Exam, blindfold, examine, pose_in
-from loc3r_ros.train.joint_stage import JointStage
+from loc3r_ros.train.features import View
+from loc3r_ros.train.joint_stage import JointStage, SceneTexts
 from loc3r_ros.train.packing import join_texts
 from loc3r_ros.world.balance import Balancer
 
@@ -41,7 +42,7 @@ def test_poses_are_those_that_training_measures(exam, recipe):
     assert found.truth.shape == found.estimate.shape == (len(given.truth.situations), 3)
     # The same through the whole forward pass of training, one situation a time.
     for situation, truth, estimate in zip(given.truth.situations, found.truth, found.estimate, strict=True):
-        scores = stage.module(stage.pack([SEEDS[0]], [join_texts([stage.maker.locate(situation)])], 3))
+        scores = stage.module(stage.pack([SceneTexts(join_texts([stage.maker.locate(situation)]), View(SEEDS[0]))], 3))
         assert float(scores["position_m"]) == pytest.approx(np.hypot(*(estimate - truth)[:2]), rel=1e-4)
 
 
@@ -76,7 +77,7 @@ def test_who_is_blindfolded_sees_all_scenes_alike(tiny_model, recipe, tmp_path):
     blindfold(tiny_model, tmp_path / "blind")
     stage = JointStage(load_source(tmp_path / "blind"), recipe())
     stage.prepare(CPU, bf16=False)
-    for features in stage.features.take(SEEDS, np.arange(8)):
+    for features in stage.features.take([View(seed) for seed in SEEDS], np.arange(8)):
         assert torch.equal(*features) and features.isfinite().all()
     assert stage.store.truth(SEEDS[0]).situations != stage.store.truth(SEEDS[1]).situations
     (first, _) = examine(load_source(tmp_path / "blind"), recipe(), SEEDS, CPU)
@@ -86,6 +87,7 @@ def test_who_is_blindfolded_sees_all_scenes_alike(tiny_model, recipe, tmp_path):
 SHORT = [
     "phases=[{steps: 2, batch: 1, frames: 2}]",
     "data.workers=0",
+    "data.scenes=3",
     "data.validation_scenes=1",
     "data.walk_frames=8",
 ]
