@@ -25,6 +25,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 
+from loc3r_ros.ros.lifecycle import SpinThread
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
 """s. How long an event may take on a busy machine; nothing waits so long where all is well."""
@@ -114,24 +116,16 @@ class Probe:
         self.node = Node(f"probe_{os.getpid()}_{id(self)}", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin)
-        self._stop = False
+        self._spinner = None
 
     def __enter__(self):
-        self._thread.start()
+        self._spinner = SpinThread("probe", self.executor, self.node.get_logger().error)
         return self
 
     def __exit__(self, *_):
-        self._stop = True
-        self.executor.create_task(lambda: None)
-        self._thread.join()
-        self.executor.shutdown()
+        self._spinner.stop()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
-
-    def _spin(self):
-        while not self._stop:
-            self.executor.spin_once()
 
     def listen(self, message_type, topic, qos=RELIABLE):
         inbox = Inbox()
