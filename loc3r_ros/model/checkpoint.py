@@ -1,4 +1,7 @@
-"""Our own folder of a model: `config.json`, safetensors of the model and of its pose prior, `tokenizer.json`."""
+"""Our own folder of a model: `config.json`, safetensors of the model and of its pose prior, `tokenizer.json`.
+
+A folder in which training has begun holds the vision tower by itself, too.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ import torch
 from torch import nn
 
 from loc3r_ros.errors import CheckpointError
-from loc3r_ros.model.checkpoint_files import read, save_tensors, scan, write
+from loc3r_ros.model.checkpoint_files import read, save_tensors, scan, scan_file, write
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R, load_cut3r_checkpoint
 from loc3r_ros.model.hub_layout import check_names
 from loc3r_ros.model.loc3r import Loc3R
+from loc3r_ros.model.vision import VisionTower
 
 CONFIG_FILE = "config.json"
 POSE_PRIOR_FILE = "pose_prior.safetensors"
+VISION_FILE = "vision.safetensors"
 
 
 def empty_model(config: Loc3RConfig) -> Loc3R:
@@ -67,6 +72,25 @@ def save_pose_prior(network: Cut3R, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
     save_tensors(folder / POSE_PRIOR_FILE, tensors)
+
+
+def load_vision(folder: Path) -> VisionTower:
+    """Load a trained vision tower, in float32; CheckpointError where it is missing or does not fit."""
+    file = folder / VISION_FILE
+    if not file.exists():
+        raise CheckpointError(f"{folder} has no {VISION_FILE}: train it first, with `loc3r train vision`.")
+    tower = VisionTower(Loc3RConfig.load(folder / CONFIG_FILE).vision)
+    infos = scan_file(file)
+    check_shapes({name: info.shape for name, info in infos.items()}, shapes_of(tower), f" {file}")
+    for tensors in read(infos):
+        tower.load_state_dict(tensors)
+    return tower.eval()
+
+
+def save_vision(tower: VisionTower, folder: Path) -> None:
+    """Write the vision tower's weights into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(folder / VISION_FILE, {name: tensor.detach().cpu() for name, tensor in tower.state_dict().items()})
 
 
 def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loc3r_ros.data.suffixes import UNSUPERVISED, Suffix
-from loc3r_ros.export.source import Source, load_source
-from loc3r_ros.model.checkpoint import CONFIG_FILE, save_model, save_pose_prior
+from loc3r_ros.export.source import Source
+from loc3r_ros.model.checkpoint import CONFIG_FILE, load_pose_prior, load_vision, save_pose_prior, save_vision
 from loc3r_ros.model.circular import circular_mean
+from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.language import Cache
+from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.train.config import TrainConfig
 from loc3r_ros.train.features import View
 from loc3r_ros.train.joint_stage import JointStage, SceneTexts
@@ -55,14 +57,14 @@ def blindfold(folder: Path, out: Path) -> None:
 
     What the joint stage then learns, it learns from words alone.
     """
-    source = load_source(folder)
-    for network in (source.model.vision, source.prior):
+    tower, prior = load_vision(folder), load_pose_prior(folder)
+    for network in (tower, prior):
         for parameter in network.parameters():
             parameter.data.zero_()
-    save_model(source.model, out)
-    save_pose_prior(source.prior, out)
-    source.tokenizer.save(out)
-    source.model.config.save(out / CONFIG_FILE)
+    save_vision(tower, out)
+    save_pose_prior(prior, out)
+    TextTokenizer.load(folder).save(out)
+    Loc3RConfig.load(folder / CONFIG_FILE).save(out / CONFIG_FILE)
 
 
 def examine(source: Source, config: TrainConfig, seeds: Sequence[int], device: torch.device) -> Iterator[Examined]:

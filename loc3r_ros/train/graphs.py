@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,8 @@ def graphed(module: nn.Module) -> Callable[[Any], dict[str, Tensor]]:
         leaves, spec = tree_flatten(batch)
         key = tuple(leaf.shape for leaf in leaves)
         if key not in last:
-            last.clear()  # a graph holds all activations of its shape
+            last.clear()
+            gc.collect()  # a graph holds all activations of its shape, and refers to itself
             torch.cuda.empty_cache()
             flat = _Flat(module, spec)
             samples = tuple(leaf.clone() for leaf in leaves)

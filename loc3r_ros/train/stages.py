@@ -9,11 +9,12 @@ import torch
 
 from loc3r_ros.errors import ConfigError
 from loc3r_ros.export.source import Source
-from loc3r_ros.model.checkpoint import CONFIG_FILE, load_model, load_pose_prior
+from loc3r_ros.model.checkpoint import CONFIG_FILE, load_model, load_pose_prior, load_vision
 from loc3r_ros.model.config import Loc3RConfig, preset
 from loc3r_ros.model.cut3r import Cut3R
 from loc3r_ros.model.cut3r.beginning import begin_comparing
 from loc3r_ros.model.loc3r import Loc3R
+from loc3r_ros.model.vision import VisionTower
 from loc3r_ros.prompt.english import COMMON_WORDS, word_corpus
 from loc3r_ros.prompt.tokenizer import END_OF_TEXT, MESSAGE_END, ORIENTATION, POSITION, TextTokenizer
 from loc3r_ros.prompt.training import train_tokenizer
@@ -66,8 +67,8 @@ def make_stage(name: str, config: TrainConfig, folder: Path) -> Stage:
     model_config = Loc3RConfig.load(folder / CONFIG_FILE)
     check_route(model_config)
     if name == "vision":
-        model = Loc3R(model_config) if config.from_scratch else load_model(folder, dtype=torch.float32)
-        return VisionStage(model, config)
+        tower = VisionTower(model_config.vision) if config.from_scratch else load_vision(folder)
+        return VisionStage(tower, model_config, config)
     if name == "pose":
         network = _new_pose_prior(config, model_config) if config.from_scratch else load_pose_prior(folder)
         return PoseStage(network, model_config, config)
@@ -85,15 +86,18 @@ def _new_pose_prior(config: TrainConfig, model_config: Loc3RConfig) -> Cut3R:
 
 def joint_source(config: TrainConfig, folder: Path) -> Source:
     """Return the model that the joint stage starts from: trained networks that stay frozen, and what it trains."""
-    model = load_model(folder, dtype=torch.float32)
-    if config.joint.camera and not model.config.video.camera:
+    size = Loc3RConfig.load(folder / CONFIG_FILE)
+    if config.joint.camera and not size.video.camera:
         raise ConfigError(f"The model in {folder} has no camera tokens: set joint.camera to false.")
     if config.from_scratch:
-        trained_tower = model.vision
-        model = Loc3R(_with_camera(model.config, config.joint.camera))
-        model.vision = trained_tower
-    elif not config.joint.camera:
-        model.config, model.camera = _with_camera(model.config, False), None
+        tower = load_vision(folder)
+        torch.manual_seed(config.seed)
+        model = Loc3R(_with_camera(size, config.joint.camera))
+        model.vision = tower
+    else:
+        model = load_model(folder, dtype=torch.float32)
+        if not config.joint.camera:
+            model.config, model.camera = _with_camera(size, False), None
     return Source(model.train(), load_pose_prior(folder), TextTokenizer.load(folder))
 
 

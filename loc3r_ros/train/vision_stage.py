@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from loc3r_ros.data.clips import Clip
 from loc3r_ros.data.dense import CLASSES, COLOUR_NAMES, UNKNOWN
 from loc3r_ros.data.store import SceneStore
-from loc3r_ros.model.checkpoint import save_model
-from loc3r_ros.model.config import VisionConfig
-from loc3r_ros.model.loc3r import Loc3R
+from loc3r_ros.model.checkpoint import save_vision
+from loc3r_ros.model.config import Loc3RConfig, VisionConfig
 from loc3r_ros.model.losses import masked_mean
 from loc3r_ros.model.vision import VisionTower
 from loc3r_ros.train.config import TrainConfig
@@ -107,11 +106,12 @@ def _cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
 class VisionStage(Stage):
     """Trains the vision tower of a model."""
 
-    def __init__(self, model: Loc3R, config: TrainConfig) -> None:
-        self.model = model
-        self.module = DenseVision(model.vision, model.config.vision)
+    module: DenseVision
+
+    def __init__(self, tower: VisionTower, model: Loc3RConfig, config: TrainConfig) -> None:
+        self.module = DenseVision(tower, model.vision)
         self.capacity = config.data.all_scenes
-        self.store = open_store(model.config, config.data)
+        self.store = open_store(model, config.data)
         self.extent = round(self.store.form.cells * self.store.form.cell_pixels)
         self.loader = PictureLoader(self.store, config.seed)
 
@@ -129,10 +129,9 @@ class VisionStage(Stage):
         return mirrored(pictures, chosen.to(rgb.device, non_blocking=True), self.extent)
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
-        """Write the model with the trained tower."""
-        tower = {name.removeprefix("tower."): tensor for name, tensor in tensors.items() if name.startswith("tower.")}
-        self.model.vision.load_state_dict(tower)
-        save_model(self.model, folder)
+        """Write the trained tower; its head is not needed any more."""
+        self.module.load_state_dict(tensors)
+        save_vision(self.module.tower, folder)
 
 
 def mirrored(pictures: DensePictures, chosen: Tensor, extent: int) -> DensePictures:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from loc3r_ros.model.checkpoint import load_model, save_model, save_pose_prior
+from loc3r_ros.model.checkpoint import load_model, save_model, save_pose_prior, save_vision
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R
 from loc3r_ros.model.loc3r import Loc3R
@@ -30,6 +30,7 @@ def tiny_model(tmp_path_factory):
         torch.nn.init.normal_(parameter, std=0.1)
     save_model(model, folder)
     save_pose_prior(prior, folder)
+    save_vision(model.vision, folder)
     return folder
 
 

@@ -15,6 +15,7 @@ from loc3r_ros.train.ablation import Exam, blindfold, examine, pose_in
 from loc3r_ros.train.features import View
 from loc3r_ros.train.joint_stage import JointStage, SceneTexts
 from loc3r_ros.train.packing import join_texts
+from loc3r_ros.train.stages import joint_source
 from loc3r_ros.world.balance import Balancer
 
 CPU = torch.device("cpu")
@@ -75,12 +76,12 @@ def test_a_pose_in_words(exam):
 
 def test_who_is_blindfolded_sees_all_scenes_alike(tiny_model, recipe, tmp_path):
     blindfold(tiny_model, tmp_path / "blind")
-    stage = JointStage(load_source(tmp_path / "blind"), recipe())
+    stage = JointStage(joint_source(recipe(), tmp_path / "blind"), recipe())
     stage.prepare(CPU, bf16=False)
     for features in stage.features.take([View(seed) for seed in SEEDS], np.arange(8)):
         assert torch.equal(*features) and features.isfinite().all()
     assert stage.store.truth(SEEDS[0]).situations != stage.store.truth(SEEDS[1]).situations
-    (first, _) = examine(load_source(tmp_path / "blind"), recipe(), SEEDS, CPU)
+    (first, _) = examine(joint_source(recipe(), tmp_path / "blind"), recipe(), SEEDS, CPU)
     assert np.isfinite(first.estimate).all() and len(first.answers) > 5
 
 

@@ -44,9 +44,8 @@ def imported(tmp_path_factory, official_config, write_official):
 def test_two_steps_from_the_official_layout(imported, tmp_path, recipe):
     out = tmp_path / "out"
     command = ["train", "joint", "--config", str(RECIPES / f"{recipe}.yaml"), "--model", str(imported)]
-    changes = [
-        word for change in [*SHORT, "joint.lora_rank=4"][: None if "lora" in recipe else -1] for word in ("--set", change)
-    ]
+    short = [*SHORT, "joint.lora_rank=4"] if "lora" in recipe else SHORT
+    changes = [word for change in short for word in ("--set", change)]
     assert main([*command, "--out", str(out), "--run", str(tmp_path / "run"), *changes]) == 0
     before, after = load_model(imported).state_dict(), load_model(out).state_dict()
     moved = {name for name, tensor in after.items() if not torch.equal(tensor.float(), before[name].float())}

@@ -142,8 +142,10 @@ def test_what_is_missing_is_said(tiny_model, recipe, tmp_path):
     TextTokenizer.load(tiny_model).save(tmp_path)
     config = Loc3RConfig.load(tiny_model / "config.json")
     config.save(tmp_path / "config.json")
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
+    with pytest.raises(CheckpointError, match=r"no vision\.safetensors: train it first"):
         make_stage("joint", recipe(), tmp_path)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
+        make_stage("joint", recipe(from_scratch=False), tmp_path)
     replace(config, pose_prior=replace(config.pose_prior, route="cut3r")).save(tmp_path / "config.json")
     with pytest.raises(ConfigError, match=r"change pose_prior\.route"):
         make_stage("pose", recipe(), tmp_path)
