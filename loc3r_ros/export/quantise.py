@@ -28,6 +28,9 @@ BLOCK = 64
 """Rows of a column that share a scale in 4 bits; TensorRT takes blocks of this size, too."""
 BLOCK_OPSET = 21
 """First opset with scales for blocks and with 4-bit integers."""
+ZERO = 128
+"""What stands for 0 among unsigned weights. Signed ones are wrong on x86 CPUs without VNNI: onnxruntime's product of
+unsigned rows with signed columns adds pairs in 16 bits there, which saturate."""
 TINY = 1e-12
 SHRINKS = np.linspace(1.0, 0.7, 7)
 """Ranges that are tried for a block, as shares of its largest weight: clipping it may leave a smaller error."""
@@ -136,9 +139,9 @@ def _integer_product(rewritten: Rewritten, matrix: Matrix) -> None:
         rewritten.quantised.add(source)
         rewritten.add("DynamicQuantizeLinear", [source], [rows, row_scale, row_zero])
     integers, scales = column_scales(matrix.weight)
-    weight = rewritten.constant(f"{target}_weight", integers)
+    weight = rewritten.constant(f"{target}_weight", (integers.astype(np.int16) + ZERO).astype(np.uint8))
     scale = rewritten.constant(f"{target}_weight_scale", scales)
-    zero = rewritten.constant("weight_zero", np.zeros((), np.int8))
+    zero = rewritten.constant("weight_zero", np.array(ZERO, np.uint8))
     rewritten.add("MatMulInteger", [rows, weight, row_zero, zero], [f"{target}_integer"])
     rewritten.add("Cast", [f"{target}_integer"], [f"{target}_float"], to=TensorProto.FLOAT)
     rewritten.add("Mul", [row_scale, scale], [f"{target}_scale"])

@@ -79,7 +79,7 @@ def test_eight_bits_are_products_of_integers(written):
     assert found["MatMulInteger"] == 2
     assert found["DynamicQuantizeLinear"] == 1, "both read the same rows"
     assert found["Gemm"] == 2, "head and small matrix stay"
-    assert {constant.data_type for constant in model.graph.initializer} == {TensorProto.INT8, TensorProto.FLOAT}
+    assert {constant.data_type for constant in model.graph.initializer} == {TensorProto.UINT8, TensorProto.FLOAT}
     joined = operators(optimised)
     assert joined["MatMulIntegerToFloat"] + joined["DynamicQuantizeMatMul"] == 2 and not joined["MatMulInteger"]
 
