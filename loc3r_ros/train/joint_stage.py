@@ -95,7 +95,7 @@ class JointStage(Stage):
         self.loader = TextLoader(self.store, self.maker, joint.suffixes, config.seed, joint.mirror, {})
 
     def prepare(self, device: torch.device, bf16: bool) -> None:
-        """Move the frozen networks, make room for what they see, and balance the questions of all scenes."""
+        """Move the frozen networks, and make room for what they see."""
         self.towers.to(device, torch.bfloat16 if bf16 else torch.float32)
         if self.config.joint.lora_rank and bf16:
             for parameter in self.module.parameters():

@@ -29,16 +29,17 @@ class FrozenTowers:
         self.vision = vision.eval().requires_grad_(False)
         self.prior = prior.eval().requires_grad_(False)
         self.size = config.pose_prior.image_size
+        self.dtype = torch.float32
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Move the networks; the vision tower also takes a type, the pose prior stays in float32."""
-        self.vision.to(device=device, dtype=dtype)
+        """Move the networks; the vision tower also computes in a type, the pose prior stays in float32."""
+        self.vision.to(device=device)
         self.prior.to(device=device)
+        self.dtype = dtype
 
     def key(self, frames: int) -> str:
         """Return a name for the features of walks of a length: equal only where they are."""
-        dtype = next(self.vision.parameters()).dtype
-        text = f"{hash_weights(self.vision, self.prior)} {dtype} {self.size} {frames} {GENERATOR_VERSION} {FORMAT}"
+        text = f"{hash_weights(self.vision, self.prior)} {self.dtype} {self.size} {frames} {GENERATOR_VERSION} {FORMAT}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @torch.no_grad()
@@ -52,8 +53,8 @@ class FrozenTowers:
             (B, N, grid * grid, width) features of the vision tower and (B, N, camera_dim) camera tokens, in float16.
         """
         parts = rgb.flatten(0, 1).split(FRAMES_AT_ONCE[rgb.device.type])
-        dtype = next(self.vision.parameters()).dtype
-        vision = torch.cat([self.vision(scaled_pixels(part).to(dtype)).half() for part in parts])
+        with torch.autocast(rgb.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            vision = torch.cat([self.vision(scaled_pixels(part)).half() for part in parts])
         small = torch.cat([self._resized(scaled_pixels(part)) for part in parts])
         predictions = self.prior(small.unflatten(0, rgb.shape[:2]), dense=False)
         camera = torch.stack([prediction.camera_token for prediction in predictions], dim=1)
