@@ -54,11 +54,11 @@ class FrozenTowers:
         """
         parts = rgb.flatten(0, 1).split(FRAMES_AT_ONCE[rgb.device.type])
         with torch.autocast(rgb.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            vision = torch.cat([self.vision(scaled_pixels(part)).half() for part in parts])
+            vision = [self.vision(scaled_pixels(part)) for part in parts]
         small = torch.cat([self._resized(scaled_pixels(part)) for part in parts])
         predictions = self.prior(small.unflatten(0, rgb.shape[:2]), dense=False)
         camera = torch.stack([prediction.camera_token for prediction in predictions], dim=1)
-        return vision.unflatten(0, rgb.shape[:2]), camera.half()
+        return torch.cat([part.half() for part in vision]).unflatten(0, rgb.shape[:2]), camera.half()
 
     def _resized(self, pixels: Tensor) -> Tensor:
         if pixels.shape[-2:] == self.size:
