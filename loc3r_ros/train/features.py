@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +51,11 @@ class FeatureShelf:
         }
         fits = has_room(shapes, capacity, device)
         self._rows: Rows[View] | None = Rows(shapes, capacity, device) if fits else None
-        self._cache = FeatureCache.open(Path(store.folder) / "features", towers.key(store.form.frames))
+
+    @cached_property
+    def _cache(self) -> FeatureCache:
+        store = self.pictures.store
+        return FeatureCache.open(store.folder / "features", self.towers.key(store.form.frames))
 
     def take(self, views: Sequence[View], frames: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
         """Return (B, T, grid * grid, width) features and (B, T, camera_dim) camera tokens of T frames of B views."""

@@ -116,10 +116,13 @@ class Run:
                 self._step(batches)
                 self.step += 1
                 bar.update()
-                if self.step % self.config.log_every == 0 or self.step == end:
+                is_saved = self.step % self.config.save_every == 0 or self.step == end
+                if is_saved or self.step % self.config.log_every == 0:
                     scalars = self._read_sums()
                     bar.set_postfix(loss=f"{scalars['loss']:.3f}")
                 self._after_step()
+        if self.sums.steps:
+            self._read_sums()  # before a checkpoint is written: what is not finite is not kept
 
     def _is_late(self, deadline: float) -> bool:
         """Say whether the time is up, the same on every process."""

@@ -94,3 +94,13 @@ def test_a_loss_that_is_not_finite_ends_the_run(tiny_model, recipe, tmp_path):
         stage.module.network.pose_token.fill_(torch.nan)
     with pytest.raises(TrainingError, match=r"loss of step 0 is nan: lower optimiser\.rate"):
         train("pose", stage, config, tmp_path / "run", tmp_path / "model")
+
+
+def test_what_is_not_finite_is_not_kept_though_it_is_not_logged_yet(tiny_model, recipe, tmp_path):
+    config = recipe(log_every=100, save_every=2)
+    stage = make_stage("pose", config, tiny_model)
+    with torch.no_grad():
+        stage.module.network.pose_token.fill_(torch.nan)
+    with pytest.raises(TrainingError, match="loss of step 1 is nan"):
+        train("pose", stage, config, tmp_path / "run", tmp_path / "model")
+    assert not (tmp_path / "run" / "checkpoints").exists()
