@@ -36,6 +36,7 @@ class SceneForm:
         patch_pixels: side of the square that a patch token sees; pixels beyond the last patch belong to none.
         cells: places along a side of which category, colour and normal are known.
         cell_pixels: side of such a cell; pixels beyond the last cell belong to none.
+        situations: the most described observers.
     """
 
     frames: int
@@ -44,6 +45,7 @@ class SceneForm:
     patch_pixels: float
     cells: int
     cell_pixels: float
+    situations: int
 
     def record(self) -> np.dtype:
         """Return how a picture and its truth are kept: see `Sample`, `DenseTargets` and `SceneTruth`."""
@@ -114,7 +116,15 @@ class SceneStore:
     def _render(self, seed: int) -> Sample:
         form = self.form
         grid, extent = (form.patches,) * 2, round(form.patches * form.patch_pixels)
-        return make_sample(seed, frames=form.frames, width=form.size, height=form.size, grid=grid, extent=extent)
+        return make_sample(
+            seed,
+            frames=form.frames,
+            width=form.size,
+            height=form.size,
+            grid=grid,
+            situations=form.situations,
+            extent=extent,
+        )
 
     def _pictures(self, seed: int) -> Path:
         return self.folder / f"{seed}.npy"

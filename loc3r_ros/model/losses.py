@@ -80,14 +80,13 @@ def heading_divergence(logits: Tensor, heading: Tensor, mask: Tensor, sigma: flo
 
 
 def language_loss(model: LanguageModel, hidden: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy of the next token, L_CE; logits are computed for supervised tokens only.
+    """Return the mean cross-entropy of the next token, L_CE; logits cost much: pass only hidden states with a label.
 
     Args:
         model: whose vocabulary the labels are.
-        hidden: (B, S, hidden_size) hidden states; that of column s predicts the label of column s + 1.
-        labels: (B, S) ids, IGNORED where nothing is to be learned.
+        hidden: (..., hidden_size) hidden states.
+        labels: (...) ids of the tokens that follow, IGNORED where nothing is to be learned.
     """
-    supervised = labels[:, 1:] != IGNORED
-    logits = model.logits(hidden[:, :-1][supervised]).float()
-    loss = F.cross_entropy(logits, labels[:, 1:][supervised], reduction="sum")
-    return loss / supervised.sum().clamp_min(1)
+    logits = model.logits(hidden).float().flatten(0, -2)
+    loss = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    return loss / (labels != IGNORED).sum().clamp_min(1)

@@ -68,13 +68,14 @@ def pool_patches(patches: Tensor, pool: Pool, stride: int) -> Tensor:
     if pool == "average":
         pooled = F.avg_pool2d(image, stride)
     else:
-        taps = bilinear_taps(grid, -(-grid // stride)).to(patches)
+        taps = bilinear_taps(grid, -(-grid // stride), patches.device).to(patches)
         pooled = taps @ image @ taps.T
     return pooled.flatten(2).transpose(1, 2)
 
 
-def bilinear_taps(source: int, target: int) -> Tensor:
+def bilinear_taps(source: int, target: int, device: torch.device | None = None) -> Tensor:
     """Return the (target, source) weights of one side of a bilinear resize, half-pixel centres, no antialiasing."""
-    centres = ((torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5).clamp(0, source - 1)
-    distance = (centres[:, None] - torch.arange(source, dtype=torch.float64)[None, :]).abs()
+    rows, columns = (torch.arange(size, dtype=torch.float64, device=device) for size in (target, source))
+    centres = ((rows + 0.5) * source / target - 0.5).clamp(0, source - 1)
+    distance = (centres[:, None] - columns[None, :]).abs()
     return (1 - distance).clamp_min(0).float()

@@ -159,9 +159,8 @@ class Exam:
         if not asked:
             return []
         texts, hidden = self._read(asked)
-        columns = (texts.labels[0, 1:] != UNSUPERVISED).nonzero().flatten()
-        likeliest = self.stage.module.model.language.logits(hidden[columns]).argmax(-1)
-        wrong = texts.text[0, columns + 1][likeliest != texts.labels[0, columns + 1]]
+        likeliest = self.stage.module.model.language.logits(hidden[texts.before[0]]).argmax(-1)
+        wrong = texts.text[0, texts.before[0]][likeliest != texts.answer[0]]
         mistaken = set(wrong.tolist())
         return [number not in mistaken for number in range(len(asked))]
 

@@ -76,6 +76,7 @@ class DataConfig:
         walk_frames: pictures of a scene; a phase takes its frames from them.
         workers: processes that render; 0 renders in the training process.
         cache: root folder of rendered scenes and frozen features; empty keeps them for the time of the run only.
+        situations: the most described observers of a scene.
     """
 
     first: int = 0
@@ -85,6 +86,7 @@ class DataConfig:
     walk_frames: int = 32
     workers: int = 2
     cache: str = ""
+    situations: int = 8
 
     def __post_init__(self) -> None:
         require(self.walk_frames >= 2, f"data.walk_frames must be at least 2, not {self.walk_frames}.")
@@ -140,6 +142,8 @@ class JointConfig:
         pose_as_text: the pose is asked for and answered in words, without `<Pos>` and `<Ori>`.
         mirror: a mirror shows half of the scenes, left is right in pictures and words.
         suffixes: the most situations and questions that share a scene's video in a step.
+        tokens: room for them; what finds none is left out, and the rest is padding, so that a GPU may replay steps as
+            CUDA graphs. 0 takes all, padded to the longest of a batch.
         lora_rank: rank of low-rank adapters of the language model; 0 trains all of it.
         lora_alpha: adapters are scaled by alpha / rank.
         recompute: recompute the layers' activations in the backward pass: less memory, a third more time.
@@ -150,6 +154,7 @@ class JointConfig:
     pose_as_text: bool = False
     mirror: bool = False
     suffixes: int = 16
+    tokens: int = 0
     lora_rank: int = 0
     lora_alpha: float = 16.0
     recompute: bool = False

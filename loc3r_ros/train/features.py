@@ -17,7 +17,7 @@ from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.train.shelf import Rows, Shelf, has_room
 from loc3r_ros.train.towers import FrozenTowers
 
-AT_ONCE = 256
+AT_ONCE = 1024
 """Scenes that a GPU looks at together: the pose prior takes their frames one after the other."""
 
 

@@ -39,6 +39,8 @@ class JointModel(nn.Module):
         recompute: recompute activations in the backward pass.
     """
 
+    special_ids: Tensor
+
     def __init__(
         self, model: Loc3R, weights: LossWeights, lora_rank: int = 0, lora_alpha: float = 16.0, recompute: bool = False
     ) -> None:
@@ -51,6 +53,8 @@ class JointModel(nn.Module):
         if lora_rank:
             model.language.requires_grad_(False)
             add_lora(model.language.layers, lora_rank, lora_alpha)
+            ids = [model.config.language.position_token, model.config.language.orientation_token]
+            self.register_buffer("special_ids", torch.tensor(ids), persistent=False)
         if recompute:
             apply_activation_checkpointing(
                 model.language, check_fn=lambda module: isinstance(module, Qwen2DecoderLayer)
@@ -63,7 +67,7 @@ class JointModel(nn.Module):
         position = heads.position_of(_columns(text, texts.position))
         heading = heads.heading_logits(_columns(text, texts.orientation))
         losses = Losses(
-            language=language_loss(self.model.language, text, texts.labels),
+            language=language_loss(self.model.language, _columns(text, texts.before), texts.answer),
             layout=gaussian_nll(heads.layout_of(layout), batch.layout, batch.layout_valid),
             position=gaussian_nll(position, texts.pose[..., :2], texts.posed),
             orientation=heading_divergence(heading, texts.pose[..., 2], texts.posed, self.weights.heading_sigma),
@@ -87,8 +91,8 @@ class JointModel(nn.Module):
         text, _ = model.language(
             self.embed(texts.ids), cache, positions=length + texts.place, seen=visible(texts.text, length)
         )
-        patches = model.config.layout.patch_indices(batch.vision.shape[1], len(batch.prefix))
-        return video[:, torch.from_numpy(patches).to(video.device, non_blocking=True)], text
+        seen = video.index_select(1, batch.patches.flatten()).unflatten(1, batch.patches.shape)
+        return seen, text
 
     def video_tokens(self, batch: JointBatch) -> Tensor:
         """Return all tokens of the videos, (B, tokens, width), from their features."""
@@ -105,20 +109,17 @@ class JointModel(nn.Module):
         embeddings = self.model.language.embed_tokens(ids)
         if self.special is None:
             return embeddings.float()
-        language = self.model.config.language
-        tokens = torch.tensor([language.position_token, language.orientation_token], device=ids.device)
-        return embeddings.float() + (ids[..., None] == tokens).float() @ self.special
+        return embeddings.float() + (ids[..., None] == self.special_ids).float() @ self.special
 
     def answers_right(self, text: Tensor, texts: Texts) -> Tensor:
         """Return the share of answers of which every token is the likeliest."""
-        supervised = texts.labels[:, 1:] != UNSUPERVISED
-        scene, column = supervised.nonzero(as_tuple=True)
-        likeliest = self.model.language.logits(text[scene, column]).argmax(-1)
-        wrong = (likeliest != texts.labels[scene, column + 1]).float()
-        number = texts.text[scene, column + 1] + scene * (texts.text.max() + 1)
-        mistakes = wrong.new_zeros(int(number.max()) + 1 if len(number) else 1).index_add(0, number, wrong)
-        asked = torch.zeros_like(mistakes).index_add(0, number, torch.ones_like(wrong)) > 0
-        return masked_mean((mistakes == 0).float(), asked)
+        likeliest = self.model.language.logits(_columns(text, texts.before)).argmax(-1)
+        supervised = texts.answer != UNSUPERVISED
+        wrong = supervised & (likeliest != texts.answer)
+        number = texts.text.gather(1, texts.before).clamp_min(0)
+        none = torch.zeros_like(texts.posed, dtype=torch.float32)
+        mistakes, asked = (none.scatter_add(1, number, which.float()) for which in (wrong, supervised))
+        return masked_mean((mistakes == 0).float(), asked > 0)
 
 
 def pose_scores(position: Gaussian, heading: Tensor, texts: Texts) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from loc3r_ros.train.config import TrainConfig
 from loc3r_ros.train.features import FeatureShelf, View
 from loc3r_ros.train.joint_model import JointModel
 from loc3r_ros.train.lora import merge_lora
-from loc3r_ros.train.packing import JointBatch, TextRow, even_frames, join_texts, pack_texts
+from loc3r_ros.train.packing import JointBatch, Room, TextRow, even_frames, join_texts, pack_texts
 from loc3r_ros.train.plan import Task
 from loc3r_ros.train.scenes import balanced_questions, open_store, render_scenes
 from loc3r_ros.train.shelf import Shelf
@@ -49,6 +49,7 @@ class TextLoader:
         count: the most texts of a scene.
         seed: of the run.
         mirror: a mirror shows half of the scenes.
+        room: for the texts of a scene, None where it has no bounds.
         balanced: by seed of the scene, the questions that keep the answers in balance.
     """
 
@@ -57,6 +58,7 @@ class TextLoader:
     count: int
     seed: int
     mirror: bool
+    room: Room | None
     balanced: Mapping[int, Sequence[int]]
 
     def __call__(self, task: Task) -> SceneTexts:
@@ -67,7 +69,8 @@ class TextLoader:
         if view.mirrored:
             truth = mirrored(truth)
         questions = [truth.questions[number] for number in self.balanced[task.seed]]
-        return SceneTexts(join_texts(draw_suffixes(self.maker, truth, questions, self.count, draw)), view)
+        suffixes = draw_suffixes(self.maker, truth, questions, self.count, draw)
+        return SceneTexts(join_texts(self.room.choose(suffixes) if self.room else suffixes), view)
 
 
 class JointStage(Stage):
@@ -92,7 +95,9 @@ class JointStage(Stage):
         self.prefix = template.prefix
         self.maker = SuffixMaker(template, joint.pose_as_text)
         self.store = open_store(self.model_config, config.data)
-        self.loader = TextLoader(self.store, self.maker, joint.suffixes, config.seed, joint.mirror, {})
+        self.room = Room(joint.tokens, joint.suffixes) if joint.tokens else None
+        self.is_static = self.room is not None and not joint.recompute
+        self.loader = TextLoader(self.store, self.maker, joint.suffixes, config.seed, joint.mirror, self.room, {})
 
     def prepare(self, device: torch.device, bf16: bool) -> None:
         """Move the frozen networks, and make room for what they see."""
@@ -116,20 +121,22 @@ class JointStage(Stage):
 
     def collate(self, items: Sequence[SceneTexts], tasks: Sequence[Task]) -> JointBatch:
         """Pack scenes and their texts."""
-        return self.pack(items, tasks[0].frames)
+        return self.pack(items, tasks[0].frames, self.room)
 
-    def pack(self, scenes: Sequence[SceneTexts], frames: int) -> JointBatch:
+    def pack(self, scenes: Sequence[SceneTexts], frames: int, room: Room | None = None) -> JointBatch:
         """Join scenes; of each walk's frames, `frames` are taken evenly, the first and the last among them."""
         kept = even_frames(self.store.form.frames, frames)
         vision, camera = self.features.take([scene.view for scene in scenes], kept)
         layout, layout_valid = self._layouts([scene.view for scene in scenes], kept)
+        patches = self.model_config.layout.patch_indices(len(kept), len(self.prefix))
         return JointBatch(
             prefix=torch.from_numpy(self.prefix).to(vision.device, non_blocking=True),
             vision=vision,
             camera=camera,
             layout=layout.flatten(2, 3),
             layout_valid=layout_valid.flatten(2, 3),
-            texts=pack_texts([scene.row for scene in scenes], vision.device),
+            patches=torch.from_numpy(patches).to(vision.device, non_blocking=True),
+            texts=pack_texts([scene.row for scene in scenes], vision.device, room),
         )
 
     def _layouts(self, views: Sequence[View], frames: NDArray[np.intp]) -> tuple[Tensor, Tensor]:

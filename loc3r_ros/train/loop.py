@@ -85,7 +85,8 @@ class Run:
         self.module, self.optimiser = self.accelerator.prepare(
             stage.module, make_optimiser(stage.module, config.optimiser)
         )
-        use_graphs = self.device.type == "cuda" and stage.is_static and config.graphs
+        is_alone = self.device.type == "cuda" and self.accelerator.num_processes == 1
+        use_graphs = is_alone and stage.is_static and config.graphs
         self.trained = graphed(self.module) if use_graphs else self.module
         self.step = resume(self.accelerator, folder)
         self.log = Log(folder, self.step) if self.accelerator.is_main_process else None

@@ -25,23 +25,25 @@ class Texts(NamedTuple):
 
     Attributes:
         ids: (B, S), 0 where padding.
-        labels: (B, S), UNSUPERVISED where nothing is to be learned.
         text: (B, S) index of the text that a token belongs to, PADDING behind the last.
         place: (B, S) index of the token in its text.
         position: (B, K) column of each text's `<Pos>`; 0 where it has none.
         orientation: (B, K) the same for `<Ori>`.
         pose: (B, K, 3) true x, y and heading in the anchor frame.
         posed: (B, K) whether there is such a pose, and tokens to read it from.
+        before: (B, A) columns of the tokens that an answer's tokens follow; 0 where padding.
+        answer: (B, A) the ids that are to follow them, UNSUPERVISED where padding.
     """
 
     ids: Tensor
-    labels: Tensor
     text: Tensor
     place: Tensor
     position: Tensor
     orientation: Tensor
     pose: Tensor
     posed: Tensor
+    before: Tensor
+    answer: Tensor
 
 
 class JointBatch(NamedTuple):
@@ -53,6 +55,7 @@ class JointBatch(NamedTuple):
         camera: (B, F, camera_dim) camera tokens.
         layout: (B, F, patches, 2) x, y of the patches in the anchor frame, metres.
         layout_valid: (B, F, patches) bool.
+        patches: (F, patches) places of the patches' tokens in prefix and video.
         texts: what stands behind the videos.
     """
 
@@ -61,6 +64,7 @@ class JointBatch(NamedTuple):
     camera: Tensor
     layout: Tensor
     layout_valid: Tensor
+    patches: Tensor
     texts: Texts
 
 
@@ -68,13 +72,42 @@ class TextRow(NamedTuple):
     """The texts of one scene side by side: S tokens of K texts, without padding; see `Texts`."""
 
     ids: NDArray[np.int64]
-    labels: NDArray[np.int64]
     text: NDArray[np.int64]
     place: NDArray[np.int64]
     position: NDArray[np.int64]
     orientation: NDArray[np.int64]
     pose: NDArray[np.float32]
     posed: NDArray[np.bool_]
+    before: NDArray[np.int64]
+    answer: NDArray[np.int64]
+
+
+class Room(NamedTuple):
+    """What the texts of a scene may take, so that all batches have one shape.
+
+    Attributes:
+        tokens: of all texts together.
+        texts: their number.
+    """
+
+    tokens: int
+    texts: int
+
+    @property
+    def answers(self) -> int:
+        """Tokens of all answers together: a quarter."""
+        return self.tokens // 4
+
+    def choose(self, suffixes: Sequence[Suffix]) -> list[Suffix]:
+        """Return the suffixes that there is room for, the first ones first."""
+        chosen: list[Suffix] = []
+        tokens = answers = 0
+        for one in suffixes[: self.texts]:
+            supervised = int((one.labels != UNSUPERVISED).sum())
+            if tokens + len(one.ids) <= self.tokens and answers + supervised <= self.answers:
+                chosen.append(one)
+                tokens, answers = tokens + len(one.ids), answers + supervised
+        return chosen
 
 
 def join_texts(suffixes: Sequence[Suffix]) -> TextRow:
@@ -82,24 +115,26 @@ def join_texts(suffixes: Sequence[Suffix]) -> TextRow:
     lengths = [len(one.ids) for one in suffixes]
     starts = np.cumsum([0, *lengths])[: len(lengths)]
     posed = [one.position >= 0 and one.pose is not None for one in suffixes]
+    labels = _joined([one.labels for one in suffixes])
+    answered = np.flatnonzero(labels != UNSUPERVISED)
     return TextRow(
         ids=_joined([one.ids for one in suffixes]),
-        labels=_joined([one.labels for one in suffixes]),
         text=np.repeat(np.arange(len(lengths)), lengths),
         place=_joined([np.arange(size) for size in lengths]),
         position=starts + np.array([max(one.position, 0) for one in suffixes], np.int64),
         orientation=starts + np.array([max(one.orientation, 0) for one in suffixes], np.int64),
         pose=np.array([one.pose or NOWHERE for one in suffixes], np.float32).reshape(-1, 3),
         posed=np.array(posed, np.bool_),
+        before=answered - 1,
+        answer=labels[answered],
     )
 
 
-def pack_texts(rows: Sequence[TextRow], device: torch.device) -> Texts:
-    """Pack the texts of B scenes, padded to the longest."""
-    length = max(1, *(len(row.ids) for row in rows))
-    count = max(1, *(len(row.position) for row in rows))
-    sizes = [length] * 4 + [count] * 4
-    values = [0, UNSUPERVISED, PADDING, 0, 0, 0, 0, 0]
+def pack_texts(rows: Sequence[TextRow], device: torch.device, room: Room | None = None) -> Texts:
+    """Pack the texts of B scenes, padded to the longest, or to what there is room for."""
+    longest = [max(1, *(len(part) for part in parts)) for parts in zip(*rows, strict=True)]
+    sizes = [room.tokens] * 3 + [room.texts] * 4 + [room.answers] * 2 if room else longest
+    values = [0, PADDING, 0, 0, 0, 0, 0, 0, UNSUPERVISED]
     parts = [_padded(*one) for one in zip(zip(*rows, strict=True), sizes, values, strict=True)]
     return Texts(*(torch.from_numpy(part).to(device, non_blocking=True) for part in parts))
 

@@ -21,16 +21,17 @@ _AT_ONCE = 8
 _scratch: list[TemporaryDirectory[str]] = []
 
 
-def form_of(model: Loc3RConfig, frames: int) -> SceneForm:
-    """Return how a model looks at walks of some frames."""
+def form_of(model: Loc3RConfig, data: DataConfig) -> SceneForm:
+    """Return how a model looks at the scenes of a recipe."""
     vision = model.vision
     return SceneForm(
-        frames=frames,
+        frames=data.walk_frames,
         size=vision.image_size,
         patches=model.pooled_grid,
         patch_pixels=model.pixels_per_patch,
         cells=CELLS * vision.grid,
         cell_pixels=vision.patch_size / CELLS,
+        situations=data.situations,
     )
 
 
@@ -40,7 +41,7 @@ def open_store(model: Loc3RConfig, data: DataConfig) -> SceneStore:
     if not root:
         _scratch.append(TemporaryDirectory(prefix="loc3r_scenes_"))
         root = _scratch[-1].name
-    return SceneStore.open(Path(root), form_of(model, data.walk_frames))
+    return SceneStore.open(Path(root), form_of(model, data))
 
 
 def render_scenes(store: SceneStore, data: DataConfig) -> int:

@@ -20,4 +20,4 @@ def truth():
 
 @pytest.fixture(scope="session")
 def form():
-    return SceneForm(frames=4, size=32, patches=3, patch_pixels=10.0, cells=10, cell_pixels=3.0)
+    return SceneForm(frames=4, size=32, patches=3, patch_pixels=10.0, cells=10, cell_pixels=3.0, situations=4)

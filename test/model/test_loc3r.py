@@ -212,7 +212,7 @@ def test_a_training_step_reaches_every_parameter(build_model, make_batch):
     labels[:, :5] = IGNORED
     everyone = torch.ones(2, dtype=torch.bool)
     total = Losses(
-        language_loss(model.language, predicted.text_hidden, labels),
+        language_loss(model.language, predicted.text_hidden[:, :-1], labels[:, 1:]),
         gaussian_nll(predicted.layout, where, valid & batch.frame_mask[..., None]),
         gaussian_nll(predicted.position, torch.ones(2, 2), everyone),
         heading_divergence(predicted.heading_logits, torch.ones(2), everyone, LossWeights().heading_sigma),

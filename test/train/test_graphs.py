@@ -3,7 +3,11 @@
 import pytest
 import torch
 
+from loc3r_ros.train.config import JointConfig
 from loc3r_ros.train.graphs import graphed
+from loc3r_ros.train.joint_stage import JointStage
+from loc3r_ros.train.plan import tasks_at
+from loc3r_ros.train.stages import joint_source
 
 pytestmark = pytest.mark.gpu
 if not torch.cuda.is_available():
@@ -49,3 +53,24 @@ def test_another_shape_gives_the_memory_back():
         torch.cuda.synchronize()
         used.append(torch.cuda.memory_reserved())
     assert used[-1] < 1.2 * used[0]
+
+
+def test_the_joint_stage_is_replayed(tiny_model, recipe):
+    config = recipe(from_scratch=False, joint=JointConfig(suffixes=6, tokens=150))
+    stage = JointStage(joint_source(config, tiny_model), config)
+    stage.prepare(torch.device("cuda"), bf16=False)
+    stage.begin()
+    module = stage.module.cuda().train()
+    replay = graphed(module)
+    for step in range(3):
+        tasks = tasks_at(config, step)
+        batch = stage.collate([stage.loader(task) for task in tasks], tasks)
+        found = []
+        for run in (module, replay):
+            module.zero_grad()
+            scalars = run(batch)
+            scalars["loss"].backward()
+            weight = module.model.language.layers[0].self_attn.k_proj.weight
+            found.append([*scalars.values(), weight.grad.clone(), module.model.language.embed_tokens.weight.grad.clone()])
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one.detach(), other.detach(), rtol=1e-4, atol=1e-5)

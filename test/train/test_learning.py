@@ -77,7 +77,7 @@ def test_the_joint_stage_can_lay_out_localize_and_answer(recipe, tiny_model, bat
     stage = make_stage("joint", config, tiny_model)
     batch, final = memorise(batch_of, stage, [Task(seed, 4, seed) for seed in (6, 8)], 140, 4e-3)
     layout, pose = batch.layout[batch.layout_valid], batch.texts.pose[batch.texts.posed]
-    labels = batch.texts.labels[batch.texts.labels >= 0]
+    labels = batch.texts.answer[batch.texts.answer >= 0]
     share = labels.unique(return_counts=True)[1] / len(labels)
     assert final["layout_m"] < 0.7 * (layout - layout.mean(0)).norm(dim=-1).mean()
     assert final["position_m"] < 0.7 * (pose[:, :2] - pose[:, :2].mean(0)).norm(dim=-1).mean()

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from loc3r_ros.data.suffixes import UNSUPERVISED
+from loc3r_ros.data.suffixes import UNSUPERVISED, Suffix
 from loc3r_ros.model.checkpoint import load_model
 from loc3r_ros.model.loc3r import VideoBatch
+from loc3r_ros.train.config import JointConfig
 from loc3r_ros.train.joint_model import JointModel
 from loc3r_ros.train.joint_stage import JointStage
-from loc3r_ros.train.packing import PADDING, even_frames, join_texts, pack_texts
+from loc3r_ros.train.packing import PADDING, Room, even_frames, join_texts, pack_texts
 from loc3r_ros.train.plan import tasks_at
 from loc3r_ros.train.stages import joint_source
 
@@ -111,9 +112,11 @@ def test_supervision_lies_where_the_answers_are(packed):
         posed = texts.posed[scene]
         assert (texts.ids[scene, texts.position[scene][posed]] == config.position_token).all()
         assert (texts.ids[scene, texts.orientation[scene][posed]] == config.orientation_token).all()
-        supervised = texts.labels[scene] != UNSUPERVISED
-        assert (texts.labels[scene][supervised] == texts.ids[scene][supervised]).all()
-        assert not supervised[texts.text[scene] == PADDING].any() and supervised.any()
+        supervised = texts.answer[scene] != UNSUPERVISED
+        before = texts.before[scene][supervised]
+        assert (texts.answer[scene][supervised] == texts.ids[scene][before + 1]).all() and supervised.any()
+        assert (texts.text[scene][before] == texts.text[scene][before + 1]).all()
+        assert (texts.text[scene][before] != PADDING).all()
     assert texts.posed.any()
 
 
@@ -127,21 +130,52 @@ def test_answers_are_right_when_every_token_is(packed):
     module, texts = stage.module, batch.texts
     rows = module.model.language.embed_tokens.weight.detach()
     hidden = torch.zeros(*texts.ids.shape, rows.shape[1])
-    supervised = texts.labels[:, 1:] != UNSUPERVISED
+    supervised = texts.answer != UNSUPERVISED
     unit = torch.nn.functional.normalize(rows, dim=1)
     best = (unit @ rows.T).argmax(1) == torch.arange(len(rows))
-    hidden[:, :-1][supervised] = unit[texts.labels[:, 1:][supervised]]
-    likely = best[texts.labels.clamp_min(0)] | (texts.labels == UNSUPERVISED)
-    answers = [
-        bool(likely[scene][texts.text[scene] == number].all())
-        for scene in range(2)
-        for number in range(int(texts.text[scene].max()) + 1)
-        if (texts.labels[scene][texts.text[scene] == number] != UNSUPERVISED).any()
-    ]
+    scene, place = supervised.nonzero(as_tuple=True)
+    hidden[scene, texts.before[scene, place]] = unit[texts.answer[scene, place]]
+    by_text: dict[tuple[int, int], list[bool]] = {}
+    for one, column, answer in zip(scene, texts.before[supervised], texts.answer[supervised], strict=True):
+        by_text.setdefault((int(one), int(texts.text[one, column])), []).append(bool(best[answer]))
+    answers = [all(likely) for likely in by_text.values()]
     assert float(module.answers_right(hidden, texts)) == pytest.approx(np.mean(answers))
-    column = int(supervised[0].nonzero()[0])
+    column = int(texts.before[0, 0])
     hidden[0, column] = -hidden[0, column]
     assert float(module.answers_right(hidden, texts)) == pytest.approx(np.mean(answers) - 1 / len(answers))
+
+
+@torch.no_grad()
+def test_room_beyond_the_texts_changes_nothing(packed, recipe):
+    stage, batch, _ = packed
+    module = stage.module.eval()
+    room = Room(tokens=batch.texts.ids.shape[1] + 20, texts=batch.texts.posed.shape[1] + 3)
+    items = [stage.loader(task) for task in tasks_at(stage.config, 0)]
+    roomy = stage.pack(items, FRAMES, room)
+    assert roomy.texts.ids.shape[1] == room.tokens and roomy.texts.answer.shape[1] == room.answers
+    expected, found = module(batch), module(roomy)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-4, rtol=1e-4, msg=name)
+
+
+def test_batches_have_one_shape_where_there_is_room(tiny_model, recipe, batch_of):
+    config = recipe(from_scratch=False, joint=JointConfig(suffixes=6, tokens=150))
+    stage = JointStage(joint_source(config, tiny_model), config)
+    batch_of(stage, tasks_at(config, 0))
+    shapes, lengths = set(), set()
+    for step in range(4):
+        tasks = tasks_at(config, step)
+        texts = stage.collate([stage.loader(task) for task in tasks], tasks).texts
+        shapes.add(tuple(part.shape for part in texts))
+        lengths |= set((texts.text != PADDING).sum(dim=1).tolist())
+    assert stage.is_static and len(shapes) == 1 and max(lengths) <= 150 and len(lengths) > 1
+
+
+def test_room_is_for_the_first_texts():
+    words = [Suffix("", np.arange(n), np.where(np.arange(n) < n - 1, UNSUPERVISED, 1), -1, -1, None) for n in (9, 8, 3)]
+    assert [len(one.ids) for one in Room(tokens=12, texts=8).choose(words)] == [9, 3]
+    assert [len(one.ids) for one in Room(tokens=99, texts=2).choose(words)] == [9, 8]
+    assert [len(one.ids) for one in Room(tokens=20, texts=8).choose(words)] == [9, 8, 3]
 
 
 def test_frames_are_taken_evenly():
