@@ -70,7 +70,8 @@ def test_the_joint_stage_is_replayed(tiny_model, recipe):
             module.zero_grad()
             scalars = run(batch)
             scalars["loss"].backward()
-            weight = module.model.language.layers[0].self_attn.k_proj.weight
-            found.append([*scalars.values(), weight.grad.clone(), module.model.language.embed_tokens.weight.grad.clone()])
+            language = module.model.language
+            weights = (language.layers[0].self_attn.k_proj.weight, language.embed_tokens.weight)
+            found.append([*scalars.values(), *(weight.grad.clone() for weight in weights)])
         for one, other in zip(*found, strict=True):
             torch.testing.assert_close(one.detach(), other.detach(), rtol=1e-4, atol=1e-5)
