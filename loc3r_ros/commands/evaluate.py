@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="fit the uncertainty on validation scenes and store it in the engines' manifest; asks no questions",
     )
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="with --calibrate: store it here, too, for every later `loc3r export`"
+    )
     walk = parser.add_argument_group("with --walk")
     walk.add_argument("--topic", default="", metavar="NAME", help="image topic, where the bag has several")
     walk.add_argument("--pose-topic", default="/ground_truth/camera_pose", metavar="NAME", help="of the true poses")
@@ -200,7 +203,7 @@ def _write(
 def _calibrate(arguments: argparse.Namespace, records: list[SceneRecord], about: dict[str, Any]) -> int:
     from dataclasses import asdict
 
-    from loc3r_ros.evaluation.calibration import fit, recalibrated, store
+    from loc3r_ros.evaluation.calibration import fit, recalibrated, store, store_beside
     from loc3r_ros.evaluation.report import write_json
     from loc3r_ros.evaluation.score import score_uncertainty
 
@@ -214,12 +217,15 @@ def _calibrate(arguments: argparse.Namespace, records: list[SceneRecord], about:
     }
     write_json(arguments.json, report)
     store(arguments.engines, calibration)
+    if arguments.model:
+        store_beside(arguments.model, calibration)
     for name, value in asdict(calibration).items():
         print(f"{name} {value:.4g}")
     for name in ("position", "heading", "confidence"):
         before, now = (report[when][name]["calibration_error"] for when in ("before", "after"))
         print(f"calibration error of the {name}: {before:.3f} before, {now:.3f} now")
-    print(f"stored in {arguments.engines}, wrote {arguments.json}", file=sys.stderr)
+    folders = " and ".join(str(folder) for folder in (arguments.engines, arguments.model) if folder)
+    print(f"stored in {folders}, wrote {arguments.json}", file=sys.stderr)
     return 0
 
 

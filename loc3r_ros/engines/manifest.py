@@ -18,6 +18,8 @@ from loc3r_ros.errors import EngineError
 FORMAT = 1
 """Version of the manifest and of the graphs' inputs and outputs; an older reader refuses a newer folder."""
 FILE_NAME = "manifest.json"
+CALIBRATION_FILE = "calibration.json"
+"""Of a model: the calibration that its engines get."""
 EMBEDDING_FILE = "embedding.npy"
 HEAD_FILE = "head.npz"
 TOKENIZER_FILE = "tokenizer.json"

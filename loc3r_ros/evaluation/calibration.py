@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from loc3r_ros import geometry
-from loc3r_ros.engines.manifest import FILE_NAME, Calibration, Manifest
+from loc3r_ros.engines.manifest import CALIBRATION_FILE, FILE_NAME, Calibration, Manifest
 from loc3r_ros.errors import ConfigError
 from loc3r_ros.evaluation.poses import position_error
 from loc3r_ros.evaluation.records import Estimated, Placement, SceneRecord
@@ -91,6 +92,11 @@ def store(folder: Path, calibration: Calibration) -> Manifest:
     unfinished.write_text(manifest.to_json())
     os.replace(unfinished, path)
     return manifest
+
+
+def store_beside(model: Path, calibration: Calibration) -> None:
+    """Write a calibration into the folder of a model, from which `loc3r export` takes it."""
+    (model / CALIBRATION_FILE).write_text(json.dumps(asdict(calibration), indent=2) + "\n")
 
 
 def _of(places: Sequence[Placement]) -> tuple[Array, list[Estimated]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from loc3r_ros import __version__
 from loc3r_ros.engines import Manifest
-from loc3r_ros.engines.manifest import Calibration
+from loc3r_ros.engines.manifest import CALIBRATION_FILE, Calibration
 from loc3r_ros.errors import ConfigError
 from loc3r_ros.export.graphs import LanguageGraph, PosePriorGraph, VisionGraph
 from loc3r_ros.export.specs import (
@@ -26,7 +27,7 @@ from loc3r_ros.export.specs import (
     video_spec,
 )
 from loc3r_ros.model.checkpoint import load_model, load_pose_prior
-from loc3r_ros.model.config import Loc3RConfig
+from loc3r_ros.model.config import Loc3RConfig, build
 from loc3r_ros.model.cut3r import Cut3R
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.template import PromptTemplate
@@ -114,15 +115,21 @@ class Source:
             module.to(device=device, dtype=dtype).eval()
 
 
-def load_source(folder: Path, calibration: Calibration | None = None) -> Source:
+def load_source(folder: Path) -> Source:
     """Load our own folder of a model (`loc3r import`, or a training run).
 
     Raises:
-        ConfigError: its config or tokenizer is missing or wrong.
+        ConfigError: its config, tokenizer or calibration is missing or wrong.
         CheckpointError: its weights are missing or do not fit.
     """
     model, prior = load_model(folder), load_pose_prior(folder)
-    return Source(model, prior, TextTokenizer.load(folder), calibration or Calibration())
+    return Source(model, prior, TextTokenizer.load(folder), load_calibration(folder))
+
+
+def load_calibration(folder: Path) -> Calibration:
+    """Return what `loc3r evaluate --calibrate --model` stored, or the neutral calibration where it did not."""
+    file = folder / CALIBRATION_FILE
+    return build(Calibration, json.loads(file.read_text()), str(file)) if file.exists() else Calibration()
 
 
 def random_source(config: Loc3RConfig, seed: int = 0) -> Source:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from loc3r_ros.cli import main
-from loc3r_ros.engines.manifest import Manifest
+from loc3r_ros.engines.manifest import Calibration, Manifest
 from loc3r_ros.evaluation.calibration import NEUTRAL
 from loc3r_ros.evaluation.engines import load_engines
+from loc3r_ros.export.source import load_calibration
 
 
 @pytest.mark.parametrize(
@@ -84,10 +85,11 @@ def test_the_calibration_goes_into_the_manifest(folder, tmp_path, monkeypatch, c
     assert load_engines(folder, NEUTRAL).manifest.calibration == NEUTRAL
     before, out = Manifest.read(folder), tmp_path / "fit.json"
     command = ["evaluate", "--engines", str(folder), "--seeds", "1000000:1000002", "--json", str(out), "--calibrate"]
-    assert main(command) == 0
+    assert main([*command, "--model", str(tmp_path)]) == 0
     after = Manifest.read(folder)
     assert after.calibration != before.calibration
     assert after.files == before.files
+    assert load_calibration(tmp_path) == after.calibration and load_calibration(folder) == Calibration()
     after.verify(folder)
     report = json.loads(out.read_text())
     assert report["calibration"]["sigma_scale"] == after.calibration.sigma_scale
