@@ -331,10 +331,10 @@ _NANO = Loc3RConfig(
         hidden_size=256,
         intermediate_size=768,
         layers=8,
-        heads=8,
+        heads=4,
         kv_heads=2,
         max_positions=4096,
-        rope_theta=1e4,
+        rope_theta=1e6,
         tie_embeddings=True,
         position_token=3,
         orientation_token=4,
@@ -386,7 +386,7 @@ _MID = Loc3RConfig(
         dense_head="linear",
     ),
     language=replace(
-        _NANO.language, hidden_size=512, intermediate_size=1536, layers=12, kv_heads=4, tie_embeddings=False
+        _NANO.language, hidden_size=512, intermediate_size=1536, layers=12, heads=8, kv_heads=4, tie_embeddings=False
     ),
 )
 

@@ -144,6 +144,8 @@ class JointConfig:
         suffixes: the most situations and questions that share a scene's video in a step.
         tokens: room for them; what finds none is left out, and the rest is padding, so that a GPU may replay steps as
             CUDA graphs. 0 takes all, padded to the longest of a batch.
+        grounding: weight of lessons in where words look (see `train.grounding`); 0 gives none. The place of what they
+            name counts as the layout does.
         lora_rank: rank of low-rank adapters of the language model; 0 trains all of it.
         lora_alpha: adapters are scaled by alpha / rank.
         recompute: recompute the layers' activations in the backward pass: less memory, a third more time.
@@ -155,6 +157,7 @@ class JointConfig:
     mirror: bool = False
     suffixes: int = 16
     tokens: int = 0
+    grounding: float = 0.0
     lora_rank: int = 0
     lora_alpha: float = 16.0
     recompute: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from loc3r_ros.data.suffixes import UNSUPERVISED
 from loc3r_ros.model.circular import circular_mean
 from loc3r_ros.model.heads import Gaussian
+from loc3r_ros.model.language import Cache
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.model.losses import (
     Losses,
@@ -24,6 +26,7 @@ from loc3r_ros.model.losses import (
     masked_mean,
 )
 from loc3r_ros.model.vision import pool_patches
+from loc3r_ros.train.grounding import Inputs, columns_of, log_look, look_loss, places, taught, watching
 from loc3r_ros.train.lora import add_lora
 from loc3r_ros.train.packing import JointBatch, Texts, visible
 
@@ -37,14 +40,22 @@ class JointModel(nn.Module):
         lora_rank: rank of low-rank adapters in the language model's layers; 0 trains all of them.
         lora_alpha: adapters are scaled by alpha / rank.
         recompute: recompute activations in the backward pass.
+        grounding: weight of lessons in what words name.
     """
 
     special_ids: Tensor
 
     def __init__(
-        self, model: Loc3R, weights: LossWeights, lora_rank: int = 0, lora_alpha: float = 16.0, recompute: bool = False
+        self,
+        model: Loc3R,
+        weights: LossWeights,
+        lora_rank: int = 0,
+        lora_alpha: float = 16.0,
+        recompute: bool = False,
+        grounding: float = 0.0,
     ) -> None:
         super().__init__()
+        self.grounding = grounding
         model.vision = nn.Identity()  # type: ignore[assignment]
         self.model = model
         self.weights = weights
@@ -62,12 +73,14 @@ class JointModel(nn.Module):
 
     def forward(self, batch: JointBatch) -> dict[str, Tensor]:
         """Return the loss and its parts, and how right poses (and, in evaluation, answers) are."""
-        layout, text = self.hidden(batch)
+        with ExitStack() as stack:
+            passes = stack.enter_context(watching(self.model.language)) if self.grounding else []
+            layout, text, cache = self.hidden(batch)
         heads, texts = self.model.heads, batch.texts
-        position = heads.position_of(_columns(text, texts.position))
-        heading = heads.heading_logits(_columns(text, texts.orientation))
+        position = heads.position_of(columns_of(text, texts.position))
+        heading = heads.heading_logits(columns_of(text, texts.orientation))
         losses = Losses(
-            language=language_loss(self.model.language, _columns(text, texts.before), texts.answer),
+            language=language_loss(self.model.language, columns_of(text, texts.before), texts.answer),
             layout=gaussian_nll(heads.layout_of(layout), batch.layout, batch.layout_valid),
             position=gaussian_nll(position, texts.pose[..., :2], texts.posed),
             orientation=heading_divergence(heading, texts.pose[..., 2], texts.posed, self.weights.heading_sigma),
@@ -78,10 +91,25 @@ class JointModel(nn.Module):
             scores["layout_m"] = masked_mean(
                 (heads.layout_of(layout).mean - batch.layout).norm(dim=-1), batch.layout_valid
             )
-        return {"loss": losses.total(self.weights), **vars(losses), **scores}
+        loss, lessons = losses.total(self.weights), {}
+        if self.grounding:
+            lessons = self.lessons(batch, text, passes[-1], cache)
+            loss = loss + self.grounding * lessons["look"] + self.weights.layout * lessons["named"]
+        return {"loss": loss, **vars(losses), **lessons, **scores}
 
-    def hidden(self, batch: JointBatch) -> tuple[Tensor, Tensor]:
-        """Return the hidden states of the patches (B, F, patches, width) and of the texts (B, S, width)."""
+    def lessons(self, batch: JointBatch, text: Tensor, inputs: Inputs, cache: Cache) -> dict[str, Tensor]:
+        """Return how wrong words look, and how wrong the place is that they say of what they name."""
+        language, shown, columns = self.model.language, batch.shown.flatten(2), batch.texts.named  # type: ignore[union-attr]
+        layer, attention = taught(language)
+        look = log_look(attention, inputs, cache[layer], columns)
+        where, known = places(shown, batch.layout.flatten(1, 2), batch.layout_valid.flatten(1, 2))
+        return {
+            "look": look_loss(look.index_select(-1, batch.patches.flatten()), shown),
+            "named": gaussian_nll(self.model.heads.layout_of(columns_of(text, columns)), where, known),
+        }
+
+    def hidden(self, batch: JointBatch) -> tuple[Tensor, Tensor, Cache]:
+        """Return the hidden states of patches (B, F, patches, width) and texts (B, S, width), and the video's cache."""
         model, texts = self.model, batch.texts
         before = torch.cat(
             (self.embed(batch.prefix).expand(len(batch.vision), -1, -1), self.video_tokens(batch)), dim=1
@@ -92,7 +120,7 @@ class JointModel(nn.Module):
             self.embed(texts.ids), cache, positions=length + texts.place, seen=visible(texts.text, length)
         )
         seen = video.index_select(1, batch.patches.flatten()).unflatten(1, batch.patches.shape)
-        return seen, text
+        return seen, text, cache
 
     def video_tokens(self, batch: JointBatch) -> Tensor:
         """Return all tokens of the videos, (B, tokens, width), from their features."""
@@ -113,7 +141,7 @@ class JointModel(nn.Module):
 
     def answers_right(self, text: Tensor, texts: Texts) -> Tensor:
         """Return the share of answers of which every token is the likeliest."""
-        likeliest = self.model.language.logits(_columns(text, texts.before)).argmax(-1)
+        likeliest = self.model.language.logits(columns_of(text, texts.before)).argmax(-1)
         supervised = texts.answer != UNSUPERVISED
         wrong = supervised & (likeliest != texts.answer)
         number = texts.text.gather(1, texts.before).clamp_min(0)
@@ -130,8 +158,3 @@ def pose_scores(position: Gaussian, heading: Tensor, texts: Texts) -> dict[str, 
     limits = {"acc_0.5m": error < 0.5, "acc_1.0m": error < 1.0, "acc_15deg": turn < 15, "acc_30deg": turn < 30}
     scores = {name: masked_mean(within.float(), texts.posed) for name, within in limits.items()}
     return {"position_m": masked_mean(error, texts.posed), **scores}
-
-
-def _columns(hidden: Tensor, columns: Tensor) -> Tensor:
-    """Return (B, K, width): the hidden states (B, S, width) at columns (B, K)."""
-    return hidden.gather(1, columns[..., None].expand(-1, -1, hidden.shape[-1]))

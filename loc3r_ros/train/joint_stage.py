@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loc3r_ros.data.mentions import Names
 from loc3r_ros.data.scenes import mirrored
 from loc3r_ros.data.store import SceneStore
 from loc3r_ros.data.suffixes import SuffixMaker, draw_suffixes
@@ -21,9 +22,10 @@ from loc3r_ros.model.checkpoint_files import write
 from loc3r_ros.prompt.template import PromptTemplate
 from loc3r_ros.train.config import TrainConfig
 from loc3r_ros.train.features import FeatureShelf, View
+from loc3r_ros.train.grounding import shares
 from loc3r_ros.train.joint_model import JointModel
 from loc3r_ros.train.lora import merge_lora
-from loc3r_ros.train.packing import JointBatch, Room, TextRow, even_frames, join_texts, pack_texts
+from loc3r_ros.train.packing import JointBatch, Room, TextRow, Texts, even_frames, join_texts, pack_texts
 from loc3r_ros.train.plan import Task
 from loc3r_ros.train.scenes import balanced_questions, open_store, render_scenes
 from loc3r_ros.train.shelf import Shelf
@@ -50,6 +52,7 @@ class TextLoader:
         seed: of the run.
         mirror: a mirror shows half of the scenes.
         room: for the texts of a scene, None where it has no bounds.
+        names: finds what the texts name.
         balanced: by seed of the scene, the questions that keep the answers in balance.
     """
 
@@ -59,6 +62,7 @@ class TextLoader:
     seed: int
     mirror: bool
     room: Room | None
+    names: Names
     balanced: Mapping[int, Sequence[int]]
 
     def __call__(self, task: Task) -> SceneTexts:
@@ -70,7 +74,7 @@ class TextLoader:
             truth = mirrored(truth)
         questions = [truth.questions[number] for number in self.balanced[task.seed]]
         suffixes = draw_suffixes(self.maker, truth, questions, self.count, draw)
-        return SceneTexts(join_texts(self.room.choose(suffixes) if self.room else suffixes), view)
+        return SceneTexts(join_texts(self.room.choose(suffixes) if self.room else suffixes, self.names), view)
 
 
 class JointStage(Stage):
@@ -89,7 +93,7 @@ class JointStage(Stage):
         self.model_config = source.model.config
         self.towers = FrozenTowers(source.model.vision, source.prior, self.model_config)
         self.module: JointModel = JointModel(
-            source.model, joint.objective, joint.lora_rank, joint.lora_alpha, joint.recompute
+            source.model, joint.objective, joint.lora_rank, joint.lora_alpha, joint.recompute, joint.grounding
         )
         template = PromptTemplate(source.tokenizer)
         self.prefix = template.prefix
@@ -97,7 +101,10 @@ class JointStage(Stage):
         self.store = open_store(self.model_config, config.data)
         self.room = Room(joint.tokens, joint.suffixes) if joint.tokens else None
         self.is_static = self.room is not None and not joint.recompute
-        self.loader = TextLoader(self.store, self.maker, joint.suffixes, config.seed, joint.mirror, self.room, {})
+        names = Names.of(source.tokenizer)
+        self.loader = TextLoader(
+            self.store, self.maker, joint.suffixes, config.seed, joint.mirror, self.room, names, {}
+        )
 
     def prepare(self, device: torch.device, bf16: bool) -> None:
         """Move the frozen networks, and make room for what they see."""
@@ -107,7 +114,7 @@ class JointStage(Stage):
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.bfloat16()
         capacity = self.config.data.all_scenes
-        self.layouts = Shelf(self.store, ["layout", "layout_valid"], capacity, device)
+        self.layouts = Shelf(self.store, ["layout", "layout_valid", "category", "colour"], capacity, device)
         views = capacity * (1 + self.config.joint.mirror)
         self.features = FeatureShelf(self.towers, self.store, self.model_config, views, device)
 
@@ -127,26 +134,34 @@ class JointStage(Stage):
         """Join scenes; of each walk's frames, `frames` are taken evenly, the first and the last among them."""
         kept = even_frames(self.store.form.frames, frames)
         vision, camera = self.features.take([scene.view for scene in scenes], kept)
-        layout, layout_valid = self._layouts([scene.view for scene in scenes], kept)
+        truth = self._truth([scene.view for scene in scenes], kept)
+        texts = pack_texts([scene.row for scene in scenes], vision.device, room)
         patches = self.model_config.layout.patch_indices(len(kept), len(self.prefix))
         return JointBatch(
             prefix=torch.from_numpy(self.prefix).to(vision.device, non_blocking=True),
             vision=vision,
             camera=camera,
-            layout=layout.flatten(2, 3),
-            layout_valid=layout_valid.flatten(2, 3),
+            layout=truth["layout"].flatten(2, 3),
+            layout_valid=truth["layout_valid"].flatten(2, 3),
             patches=torch.from_numpy(patches).to(vision.device, non_blocking=True),
-            texts=pack_texts([scene.row for scene in scenes], vision.device, room),
+            shown=self._shown(truth, texts) if self.config.joint.grounding else None,
+            texts=texts,
         )
 
-    def _layouts(self, views: Sequence[View], frames: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        """Return (B, T, rows, columns, 2) places of the patches and (B, T, rows, columns) whether they are valid."""
+    def _truth(self, views: Sequence[View], frames: NDArray[np.intp]) -> dict[str, Tensor]:
+        """Return (B, T, rows, columns, ...) places of the patches, whether they are valid, and what the cells show."""
         taken = self.layouts.take([view.seed for view in views], frames)
-        layout, valid = taken["layout"], taken["layout_valid"]
-        chosen = torch.tensor([view.mirrored for view in views]).to(layout.device, non_blocking=True)
+        chosen = torch.tensor([view.mirrored for view in views]).to(taken["layout"].device, non_blocking=True)
         chosen = chosen[:, None, None, None]
+        layout = taken.pop("layout")
         other = torch.stack((layout[..., 0], -layout[..., 1]), dim=-1).flip(3)
-        return torch.where(chosen[..., None], other, layout), torch.where(chosen, valid.flip(3), valid)
+        truth = {name: torch.where(chosen, values.flip(3), values) for name, values in taken.items()}
+        return truth | {"layout": torch.where(chosen[..., None], other, layout)}
+
+    def _shown(self, truth: Mapping[str, Tensor], texts: Texts) -> Tensor:
+        form = self.store.form
+        cells = form.patch_pixels / form.cell_pixels
+        return shares(truth["category"], truth["colour"], texts.category, texts.colour, form.patches, cells)
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         """Write the whole model: what was trained, the frozen networks and the tokenizer."""

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loc3r_ros.data.mentions import ANY_COLOUR, NOTHING, Names
 from loc3r_ros.data.suffixes import UNSUPERVISED, Suffix
 
 PADDING = -1
@@ -33,6 +34,9 @@ class Texts(NamedTuple):
         posed: (B, K) whether there is such a pose, and tokens to read it from.
         before: (B, A) columns of the tokens that an answer's tokens follow; 0 where padding.
         answer: (B, A) the ids that are to follow them, UNSUPERVISED where padding.
+        named: (B, M) columns of the tokens that name a piece of furniture; 0 where padding.
+        category: (B, M) what they name (see `Mentions`), NOTHING where padding.
+        colour: (B, M) its colour.
     """
 
     ids: Tensor
@@ -44,6 +48,9 @@ class Texts(NamedTuple):
     posed: Tensor
     before: Tensor
     answer: Tensor
+    named: Tensor
+    category: Tensor
+    colour: Tensor
 
 
 class JointBatch(NamedTuple):
@@ -56,6 +63,7 @@ class JointBatch(NamedTuple):
         layout: (B, F, patches, 2) x, y of the patches in the anchor frame, metres.
         layout_valid: (B, F, patches) bool.
         patches: (F, patches) places of the patches' tokens in prefix and video.
+        shown: (B, M, F, patches) share of each patch in what is seen of what the texts name, or None without lessons.
         texts: what stands behind the videos.
     """
 
@@ -65,6 +73,7 @@ class JointBatch(NamedTuple):
     layout: Tensor
     layout_valid: Tensor
     patches: Tensor
+    shown: Tensor | None
     texts: Texts
 
 
@@ -80,6 +89,9 @@ class TextRow(NamedTuple):
     posed: NDArray[np.bool_]
     before: NDArray[np.int64]
     answer: NDArray[np.int64]
+    named: NDArray[np.int64]
+    category: NDArray[np.int64]
+    colour: NDArray[np.int64]
 
 
 class Room(NamedTuple):
@@ -98,6 +110,11 @@ class Room(NamedTuple):
         """Tokens of all answers together: a quarter."""
         return self.tokens // 4
 
+    @property
+    def mentions(self) -> int:
+        """Furniture that is named: an eighth of the tokens, more than the world's texts name."""
+        return self.tokens // 8
+
     def choose(self, suffixes: Sequence[Suffix]) -> list[Suffix]:
         """Return the suffixes that there is room for, the first ones first."""
         chosen: list[Suffix] = []
@@ -110,15 +127,17 @@ class Room(NamedTuple):
         return chosen
 
 
-def join_texts(suffixes: Sequence[Suffix]) -> TextRow:
-    """Put the texts of a scene side by side."""
+def join_texts(suffixes: Sequence[Suffix], names: Names | None = None) -> TextRow:
+    """Put the texts of a scene side by side; with `names` it is known where they name furniture."""
     lengths = [len(one.ids) for one in suffixes]
     starts = np.cumsum([0, *lengths])[: len(lengths)]
     posed = [one.position >= 0 and one.pose is not None for one in suffixes]
     labels = _joined([one.labels for one in suffixes])
     answered = np.flatnonzero(labels != UNSUPERVISED)
+    ids = _joined([one.ids for one in suffixes])
+    mentions = (names or Names({}, {})).find(ids)
     return TextRow(
-        ids=_joined([one.ids for one in suffixes]),
+        ids=ids,
         text=np.repeat(np.arange(len(lengths)), lengths),
         place=_joined([np.arange(size) for size in lengths]),
         position=starts + np.array([max(one.position, 0) for one in suffixes], np.int64),
@@ -127,14 +146,17 @@ def join_texts(suffixes: Sequence[Suffix]) -> TextRow:
         posed=np.array(posed, np.bool_),
         before=answered - 1,
         answer=labels[answered],
+        named=mentions.column,
+        category=mentions.category,
+        colour=mentions.colour,
     )
 
 
 def pack_texts(rows: Sequence[TextRow], device: torch.device, room: Room | None = None) -> Texts:
     """Pack the texts of B scenes, padded to the longest, or to what there is room for."""
     longest = [max(1, *(len(part) for part in parts)) for parts in zip(*rows, strict=True)]
-    sizes = [room.tokens] * 3 + [room.texts] * 4 + [room.answers] * 2 if room else longest
-    values = [0, PADDING, 0, 0, 0, 0, 0, 0, UNSUPERVISED]
+    sizes = [room.tokens] * 3 + [room.texts] * 4 + [room.answers] * 2 + [room.mentions] * 3 if room else longest
+    values = [0, PADDING, 0, 0, 0, 0, 0, 0, UNSUPERVISED, 0, NOTHING, ANY_COLOUR]
     parts = [_padded(*one) for one in zip(zip(*rows, strict=True), sizes, values, strict=True)]
     return Texts(*(torch.from_numpy(part).to(device, non_blocking=True) for part in parts))
 

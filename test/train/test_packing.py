@@ -47,7 +47,7 @@ def separate(packed, tiny_model):
 def test_packed_texts_equal_separate_sequences(packed, tiny_model):
     stage, batch, _ = packed
     module = stage.module.eval()
-    layout_hidden, text_hidden = module.hidden(batch)
+    layout_hidden, text_hidden, _ = module.hidden(batch)
     layout = module.model.heads.layout_of(layout_hidden)
     seen = 0
     for scene, number, columns, alone in separate(packed, tiny_model):

@@ -1,0 +1,90 @@
+"""Where a text names a piece of furniture, and which cells of the pictures show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loc3r_ros.data.dense import CLASSES, COLOUR_NAMES
+from loc3r_ros.prompt.tokenizer import TextTokenizer
+from loc3r_ros.world.furniture import CATEGORIES
+
+ANY_COLOUR = -1
+NOTHING = -1
+"""A category that no cell shows."""
+MOST_PIECES = 2
+"""Ids of a word: "TV" is no word in lower case, and may be two."""
+_WORD_TOKENS = 32
+
+
+class Mentions(NamedTuple):
+    """M mentions in a text.
+
+    Attributes:
+        column: (M,) int64 of the token that ends each: that of the category, since the colour stands before it.
+        category: (M,) int64 index into `dense.CLASSES`.
+        colour: (M,) int64 index into `dense.COLOUR_NAMES`, ANY_COLOUR where none is named.
+    """
+
+    column: NDArray[np.int64]
+    category: NDArray[np.int64]
+    colour: NDArray[np.int64]
+
+
+Words = Mapping[tuple[int, ...], int]
+"""Ids of a word -> what it means."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What ids name, where the tokenizer keeps words together.
+
+    Attributes:
+        category: furniture in the singular -> index into `dense.CLASSES`.
+        colour: colours -> index into `dense.COLOUR_NAMES`.
+    """
+
+    category: Words
+    colour: Words
+
+    @classmethod
+    def of(cls, tokenizer: TextTokenizer) -> Names:
+        """Return the names of a tokenizer; one that cuts a word into many pieces has none for it."""
+        return cls(
+            category=_ids(tokenizer, {name: CLASSES.index(name) for name in CATEGORIES}),
+            colour=_ids(tokenizer, {name: number for number, name in enumerate(COLOUR_NAMES)}),
+        )
+
+    def find(self, ids: NDArray[np.int64]) -> Mentions:
+        """Return the mentions in (S,) ids."""
+        text = tuple(ids.tolist())
+        found = []
+        for end in range(1, len(text) + 1):
+            category, start = _word_before(self.category, text, end)
+            if category is not None:
+                colour, _ = _word_before(self.colour, text, start)
+                found.append((end - 1, category, ANY_COLOUR if colour is None else colour))
+        return Mentions(*np.array(found, np.int64).reshape(-1, 3).T)
+
+
+def _word_before(words: Words, text: tuple[int, ...], end: int) -> tuple[int | None, int]:
+    """Return what the word means that ends before a place, None where none does, and where it begins."""
+    for size in range(1, MOST_PIECES + 1):
+        if end >= size and (meaning := words.get(text[end - size : end])) is not None:
+            return meaning, end - size
+    return None, end
+
+
+def _ids(tokenizer: TextTokenizer, words: Mapping[str, int]) -> dict[tuple[int, ...], int]:
+    found = {}
+    for word, meaning in words.items():
+        for form in {word, word[0].upper() + word[1:]}:
+            for text in (form, f" {form}"):
+                ids = tokenizer.encode(text, _WORD_TOKENS)
+                if len(ids) <= MOST_PIECES:
+                    found[tuple(ids)] = meaning
+    return found

@@ -1,0 +1,116 @@
+"""Words are taught to look at what they name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from loc3r_ros.data.dense import CLASSES, COLOUR_NAMES
+from loc3r_ros.data.mentions import ANY_COLOUR, NOTHING, Names
+from loc3r_ros.model import language as language_module
+from loc3r_ros.prompt.tokenizer import TextTokenizer
+from loc3r_ros.resources import find_resource
+from loc3r_ros.train.config import JointConfig
+from loc3r_ros.train.grounding import columns_of, log_look, look_loss, places, shares, taught, watching
+from loc3r_ros.train.joint_stage import JointStage
+from loc3r_ros.train.plan import tasks_at
+from loc3r_ros.train.stages import joint_source
+
+
+@pytest.fixture(scope="module")
+def lesson(tiny_model, recipe, batch_of):
+    """A stage with lessons and a batch of it; its tokenizer has no words, so that its letter "o" names the floor."""
+    config = recipe(from_scratch=False, joint=JointConfig(suffixes=3, grounding=0.5, mirror=True))
+    stage = JointStage(joint_source(config, tiny_model), config)
+    batch_of(stage, tasks_at(config, 0))
+    (letter,) = stage.source.tokenizer.encode("o", 1)
+    stage.loader = replace(stage.loader, names=Names({(letter,): CLASSES.index("floor")}, {}))
+    return stage, batch_of(stage, tasks_at(config, 0))
+
+
+def test_furniture_is_found_in_ids():
+    tokenizer = TextTokenizer.load(find_resource("models/nano"))
+    ids = np.array(tokenizer.encode("The red sofa is by a bin. How many chairs? TV, blue box", 99))
+    found = Names.of(tokenizer).find(ids)
+    named = [
+        (CLASSES[category], "" if colour == ANY_COLOUR else COLOUR_NAMES[colour])
+        for category, colour in zip(found.category, found.colour, strict=True)
+    ]
+    assert named == [("sofa", "red"), ("bin", ""), ("TV", ""), ("box", "blue")]
+    assert [tokenizer.decode([int(ids[at])]).strip() for at in found.column] == ["sofa", "bin", "V", "box"]
+
+
+def test_each_patch_has_its_share():
+    category = torch.full((1, 2, 5, 5), -100)
+    colour = category.clone()
+    category[0, 0, 0, :4] = 3  # two cells in each of two patches
+    category[0, 1, 4, 4] = 3
+    colour[0, 0, 0, :4], colour[0, 1, 4, 4] = 1, 2
+    category[0, 1, 0, 0] = 5
+    named, coloured = torch.tensor([[3, 3, 7, NOTHING]]), torch.tensor([[ANY_COLOUR, 2, ANY_COLOUR, ANY_COLOUR]])
+    shown = shares(category, colour, named, coloured, patches=2, pixels=2.5)[0]
+    # the middle of cell 2 lies on the border and belongs to the patch behind it
+    torch.testing.assert_close(shown[0], torch.tensor([[0.4, 0.4, 0, 0], [0, 0, 0, 0.2]]))
+    torch.testing.assert_close(shown[1], torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1.0]]))
+    assert (shown[2:] == 0).all()
+
+
+def test_named_things_lie_where_their_patches_do():
+    shown = torch.tensor([[[0.5, 0.25, 0.25], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
+    layout = torch.tensor([[[1.0, 0.0], [4.0, 3.0], [torch.nan, torch.nan]]])
+    where, known = places(shown, layout, torch.tensor([[True, True, False]]))
+    assert known.tolist() == [[True, False, False]]
+    torch.testing.assert_close(where[0, 0], torch.tensor([2.0, 1.0]))
+
+
+def test_the_lesson_is_least_where_words_look_at_what_they_name():
+    shown = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]])
+    looks = [torch.tensor(weights).log().expand(1, 2, 2, 3) for weights in ([0.5, 0.5, 1e-6], [0.6, 0.3, 0.1])]
+    right, wrong = (float(look_loss(look, shown)) for look in looks)
+    assert right == pytest.approx(np.log(2)) and wrong > right + 0.1
+
+
+@torch.no_grad()
+def test_what_is_taught_is_the_attention_that_the_layer_pays(lesson, monkeypatch):
+    stage, batch = lesson
+    module, language = stage.module.eval(), stage.module.model.language
+    layer, attention = taught(language)
+    monkeypatch.setattr(attention.config, "_attn_implementation", "eager")  # returns its weights
+    mask = language_module.attention_mask
+    monkeypatch.setattr(language_module, "attention_mask", lambda *inputs: added(mask(*inputs), *inputs))
+    paid = []
+    attention.register_forward_hook(lambda _, __, outputs: paid.append(outputs[1]))
+    with watching(language) as passes:
+        _, text, cache = module.hidden(batch)
+    keys = cache[layer]
+    look = log_look(attention, passes[-1], keys, batch.texts.named).exp()
+    video = keys.keys.shape[2]
+    weights = paid[-1][:, look.shape[1] :, :, :video]  # the later heads
+    weights = weights / weights.sum(dim=-1, keepdim=True)
+    for head in range(look.shape[1]):
+        torch.testing.assert_close(look[:, head], columns_of(weights[:, head], batch.texts.named))
+    assert (batch.shown.sum(dim=(2, 3)) > 0).sum() >= 4 and len(text) == 2
+
+
+def added(mask, length, start, *_):
+    """Return a mask as the eager attention of transformers wants it: what is added to the logits."""
+    mask = torch.ones(length, start + length, dtype=torch.bool).tril(start)[None, None] if mask is None else mask
+    return torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
+
+
+def test_words_learn_to_look(lesson):
+    stage, batch = lesson
+    module = stage.module.train()
+    optimiser = torch.optim.Adam(module.parameters(), 3e-3)
+    seen = []
+    for _ in range(60):
+        scalars = module(batch)
+        scalars["loss"].backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        seen.append((scalars["look"].item(), scalars["named"].item()))
+    shown = batch.shown.flatten(2)
+    least = float(look_loss(shown.clamp_min(1e-9).log()[:, None], shown))
+    assert seen[-1][0] - least < 0.7 * (seen[0][0] - least)
+    assert seen[-1][1] < seen[0][1] - 0.3
