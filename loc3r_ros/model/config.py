@@ -328,9 +328,9 @@ _NANO = Loc3RConfig(
     ),
     language=LanguageConfig(
         vocab_size=2048,
-        hidden_size=256,
-        intermediate_size=768,
-        layers=8,
+        hidden_size=192,
+        intermediate_size=512,
+        layers=6,
         heads=4,
         kv_heads=2,
         max_positions=4096,

@@ -54,6 +54,7 @@ class OptimiserConfig:
         weight_decay: of matrices; vectors have none.
         beta2: decay of the second moment.
         clip: largest norm of the gradient.
+        muon: the layers' matrices take orthogonal steps instead (see `train.optimiser`); not under FSDP.
     """
 
     rate: float = 1e-3
@@ -62,6 +63,7 @@ class OptimiserConfig:
     weight_decay: float = 0.01
     beta2: float = 0.99
     clip: float = 1.0
+    muon: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 LLaVA-Video, from which the paper begins, finds what words name. A language model that begins with random weights
 learns the bird's-eye view in minutes, but does not find the way from a word to what it names (docs/nano.md). These
-lessons show it: half of the heads of one layer are taught where to look, as those of the pose prior are
+lessons show it: half of the heads of two layers are taught where to look, as those of the pose prior are
 (`train.matching`), and the layout head is asked for the named thing's place.
 """
 
@@ -21,35 +21,39 @@ from loc3r_ros.model.language import KeyValues, LanguageModel
 from loc3r_ros.model.losses import masked_mean
 
 Inputs = dict[str, Any]
-LAYER = 1
-"""The second layer: the first joins a colour and its noun; deeper ones learn it more slowly (docs/nano.md)."""
 
 
-def taught(language: LanguageModel) -> tuple[int, Qwen2Attention]:
-    """Return the layer that is taught where to look, and its attention."""
-    return LAYER, cast(Qwen2Attention, language.layers[LAYER].self_attn)
+def taught(language: LanguageModel) -> dict[int, Qwen2Attention]:
+    """Return the layers that are taught where to look, and their attention.
+
+    The first layer joins a colour and its noun, so that the second can tell what is named; by the middle one the
+    patches know where they lie.
+    """
+    layers = sorted({1, len(language.layers) // 2})
+    return {layer: cast(Qwen2Attention, language.layers[layer].self_attn) for layer in layers}
 
 
 @contextmanager
-def watching(language: LanguageModel) -> Iterator[list[Inputs]]:
-    """Collect the inputs of the taught layer's attention, one entry for each pass."""
-    passes: list[Inputs] = []
+def watching(language: LanguageModel) -> Iterator[dict[int, Inputs]]:
+    """Keep the inputs of the taught layers' attention in the last pass."""
+    inputs: dict[int, Inputs] = {}
 
-    def watch(_: nn.Module, __: tuple[Any, ...], inputs: Inputs) -> None:
-        passes.append(inputs)
+    def watch(attention: nn.Module, _: tuple[Any, ...], given: Inputs) -> None:
+        inputs[cast(Qwen2Attention, attention).layer_idx] = given  # type: ignore[index]
 
-    handle = taught(language)[1].register_forward_pre_hook(watch, with_kwargs=True)
+    handles = [attention.register_forward_pre_hook(watch, with_kwargs=True) for attention in taught(language).values()]
     try:
-        yield passes
+        yield inputs
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def log_look(attention: Qwen2Attention, inputs: Inputs, cache: KeyValues, columns: Tensor) -> Tensor:
     """Return the (B, heads / 2, M, P) log attention of tokens to the P tokens of a cache, in the later heads.
 
     Args:
-        attention: of the taught layer.
+        attention: of a taught layer.
         inputs: hidden states (B, S, width) and rotary embedding of a pass, as `watching` collects them.
         cache: the layer's keys.
         columns: (B, M) of the tokens.

@@ -74,7 +74,7 @@ class JointModel(nn.Module):
     def forward(self, batch: JointBatch) -> dict[str, Tensor]:
         """Return the loss and its parts, and how right poses (and, in evaluation, answers) are."""
         with ExitStack() as stack:
-            passes = stack.enter_context(watching(self.model.language)) if self.grounding else []
+            inputs = stack.enter_context(watching(self.model.language)) if self.grounding else {}
             layout, text, cache = self.hidden(batch)
         heads, texts = self.model.heads, batch.texts
         position = heads.position_of(columns_of(text, texts.position))
@@ -93,18 +93,20 @@ class JointModel(nn.Module):
             )
         loss, lessons = losses.total(self.weights), {}
         if self.grounding:
-            lessons = self.lessons(batch, text, passes[-1], cache)
+            lessons = self.lessons(batch, text, inputs, cache)
             loss = loss + self.grounding * lessons["look"] + self.weights.layout * lessons["named"]
         return {"loss": loss, **vars(losses), **lessons, **scores}
 
-    def lessons(self, batch: JointBatch, text: Tensor, inputs: Inputs, cache: Cache) -> dict[str, Tensor]:
+    def lessons(self, batch: JointBatch, text: Tensor, inputs: dict[int, Inputs], cache: Cache) -> dict[str, Tensor]:
         """Return how wrong words look, and how wrong the place is that they say of what they name."""
-        language, shown, columns = self.model.language, batch.shown.flatten(2), batch.texts.named  # type: ignore[union-attr]
-        layer, attention = taught(language)
-        look = log_look(attention, inputs, cache[layer], columns)
+        shown, columns = batch.shown.flatten(2), batch.texts.named  # type: ignore[union-attr]
+        looks = [
+            log_look(attention, inputs[layer], cache[layer], columns).index_select(-1, batch.patches.flatten())
+            for layer, attention in taught(self.model.language).items()
+        ]
         where, known = places(shown, batch.layout.flatten(1, 2), batch.layout_valid.flatten(1, 2))
         return {
-            "look": look_loss(look.index_select(-1, batch.patches.flatten()), shown),
+            "look": torch.stack([look_loss(look, shown) for look in looks]).mean(),
             "named": gaussian_nll(self.model.heads.layout_of(columns_of(text, columns)), where, known),
         }
 

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from loc3r_ros.errors import Loc3RError
 from loc3r_ros.train.checkpoints import keep_recipe, resume, save_checkpoint
-from loc3r_ros.train.config import OptimiserConfig, Precision, TrainConfig
+from loc3r_ros.train.config import Precision, TrainConfig
 from loc3r_ros.train.graphs import graphed
 from loc3r_ros.train.log import Log
+from loc3r_ros.train.optimiser import make_optimisers
 from loc3r_ros.train.plan import Task, chunks, learning_rate, micro_batches, micro_count
 from loc3r_ros.train.stage import Stage
 
@@ -82,8 +83,8 @@ class Run:
         stage.prepare(self.device, self.accelerator.mixed_precision == "bf16")
         with self.accelerator.main_process_first():
             stage.begin()
-        self.module, self.optimiser = self.accelerator.prepare(
-            stage.module, make_optimiser(stage.module, config.optimiser)
+        self.module, *self.optimisers = self.accelerator.prepare(
+            stage.module, *make_optimisers(stage.module, config.optimiser)
         )
         is_alone = self.device.type == "cuda" and self.accelerator.num_processes == 1
         use_graphs = is_alone and stage.is_static and config.graphs
@@ -137,8 +138,9 @@ class Run:
     def _step(self, batches: Iterator[Loaded]) -> None:
         """Do a step, and add what is to be logged of it to the sums, which stay on the device."""
         rate = learning_rate(self.config.optimiser, self.step, self.config.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
         parts = micro_count(self.config, self.step, self.accelerator.num_processes)
         for part in range(parts):
             items, tasks = next(batches)
@@ -147,8 +149,9 @@ class Run:
             self.sums.add(self._backward(batch, parts, is_last=part == parts - 1), 1 / parts)
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.config.optimiser.clip)
         self.sums.add({"gradient": norm}, 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
         self.sums.steps += 1
 
     def _read_sums(self) -> dict[str, float]:
@@ -274,17 +277,6 @@ def make_loader(stage: Stage, tasks: list[list[Task]], workers: int) -> DataLoad
 
 def _as_they_are(loaded: Any) -> Any:
     return loaded
-
-
-def make_optimiser(module: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """Return AdamW over what is trained; only matrices decay."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.dim() < 2], "weight_decay": 0.0},
-    ]
-    on_gpu = all(parameter.is_cuda for parameter in trained)
-    return torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, config.beta2), fused=on_gpu)
 
 
 def mixed_precision(precision: Precision) -> str | None:

@@ -18,6 +18,7 @@ from loc3r_ros.model.vision import VisionTower
 from loc3r_ros.prompt.english import COMMON_WORDS, word_corpus
 from loc3r_ros.prompt.tokenizer import END_OF_TEXT, MESSAGE_END, ORIENTATION, POSITION, TextTokenizer
 from loc3r_ros.prompt.training import train_tokenizer
+from loc3r_ros.train.beginning import begin_reading
 from loc3r_ros.train.config import TrainConfig
 from loc3r_ros.train.joint_stage import JointStage
 from loc3r_ros.train.pose_stage import PoseStage
@@ -93,6 +94,7 @@ def joint_source(config: TrainConfig, folder: Path) -> Source:
         tower = load_vision(folder)
         torch.manual_seed(config.seed)
         model = Loc3R(_with_camera(size, config.joint.camera))
+        begin_reading(model)
         model.vision = tower
     else:
         model = load_model(folder, dtype=torch.float32)

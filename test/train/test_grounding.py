@@ -75,16 +75,16 @@ def test_the_lesson_is_least_where_words_look_at_what_they_name():
 def test_what_is_taught_is_the_attention_that_the_layer_pays(lesson, monkeypatch):
     stage, batch = lesson
     module, language = stage.module.eval(), stage.module.model.language
-    layer, attention = taught(language)
+    ((layer, attention),) = taught(language).items()  # of a model of two layers
     monkeypatch.setattr(attention.config, "_attn_implementation", "eager")  # returns its weights
     mask = language_module.attention_mask
     monkeypatch.setattr(language_module, "attention_mask", lambda *inputs: added(mask(*inputs), *inputs))
     paid = []
     attention.register_forward_hook(lambda _, __, outputs: paid.append(outputs[1]))
-    with watching(language) as passes:
+    with watching(language) as inputs:
         _, text, cache = module.hidden(batch)
     keys = cache[layer]
-    look = log_look(attention, passes[-1], keys, batch.texts.named).exp()
+    look = log_look(attention, inputs[layer], keys, batch.texts.named).exp()
     video = keys.keys.shape[2]
     weights = paid[-1][:, look.shape[1] :, :, :video]  # the later heads
     weights = weights / weights.sum(dim=-1, keepdim=True)

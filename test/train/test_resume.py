@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from loc3r_ros.errors import CheckpointError, ConfigError
-from loc3r_ros.train.config import Phase
+from loc3r_ros.train.config import OptimiserConfig, Phase
 from loc3r_ros.train.log import read_log
 from loc3r_ros.train.loop import Limits, TrainingError, train
 from loc3r_ros.train.stages import make_stage
@@ -24,9 +24,10 @@ def tensors(folder):
     return {file.relative_to(folder): file.read_bytes() for file in sorted(folder.rglob("*.safetensors"))}
 
 
-@pytest.mark.parametrize("name", ["vision", "pose", "joint"])
-def test_two_and_two_steps_are_four(name, tiny_model, recipe, tmp_path):
-    config = recipe(phases=PHASES, save_every=1)
+@pytest.mark.parametrize(("name", "muon"), [("vision", False), ("pose", False), ("joint", False), ("joint", True)])
+def test_two_and_two_steps_are_four(name, muon, tiny_model, recipe, tmp_path):
+    optimiser = OptimiserConfig(rate=3e-3, warmup=2, muon=muon)
+    config = recipe(phases=PHASES, save_every=1, optimiser=optimiser)
     one, two = tmp_path / "one", tmp_path / "two"
     for folder in (one, two):
         shutil.copytree(tiny_model, folder / "model")
@@ -41,9 +42,10 @@ def test_two_and_two_steps_are_four(name, tiny_model, recipe, tmp_path):
     logs = [[{k: v for k, v in record.items() if k not in times} for record in read_log(f / "run")] for f in (one, two)]
     assert logs[0] == logs[1] and [record["step"] for record in logs[0]] == [1, 2, 3, 4, 4]
     assert read_log(two / "run")[:3] == paused
-    optimisers = [torch.load(f / "run" / "checkpoints" / "00000004" / "optimizer.bin") for f in (one, two)]
-    moments = [[value for state in one["state"].values() for value in state.values()] for one in optimisers]
-    assert all(torch.equal(a, b) for a, b in zip(*moments, strict=True)) and moments[0]
+    for file in ("optimizer.bin", "optimizer_1.bin")[: 1 + muon]:
+        optimisers = [torch.load(f / "run" / "checkpoints" / "00000004" / file) for f in (one, two)]
+        moments = [[value for state in one["state"].values() for value in state.values()] for one in optimisers]
+        assert all(torch.equal(a, b) for a, b in zip(*moments, strict=True)) and moments[0]
     assert tensors(one / "model") != tensors(tiny_model)
 
 

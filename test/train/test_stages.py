@@ -92,7 +92,7 @@ def test_features_are_computed_once(tiny_model, recipe, batch_of, monkeypatch, t
         stage = make_stage("joint", config, tiny_model)
         batches.append(batch_of(stage, tasks))
         monkeypatch.setattr("loc3r_ros.train.towers.FrozenTowers.see", None)  # the second stage has nothing to look at
-    flat = [[*batch[:-1], *batch.texts] for batch in batches]
+    flat = [[part for part in (*batch[:-1], *batch.texts) if part is not None] for batch in batches]
     assert all(torch.equal(a, b) for a, b in zip(*flat, strict=True))
 
 

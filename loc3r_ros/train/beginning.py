@@ -1,0 +1,80 @@
+"""How the language model begins where it learns from nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
+
+from loc3r_ros.model.language import LanguageModel
+from loc3r_ros.model.loc3r import Loc3R
+
+EMBEDDING = 0.3
+"""Standard deviation of what enters the first layer: words, newlines, projected patches and cameras."""
+LOGITS = 0.0625
+"""Of a word's weights times the last norm, so that the first guesses at words are nearly even."""
+HEAD = 0.1
+"""Of the last layers of the heads, against what keeps their size."""
+NEARNESS = 3.5
+"""Bias of queries and keys of the heads that look back: over half of their attention falls on the token before."""
+FAINT = 0.3
+"""Weight of the contents in those heads."""
+SLOWEST = 0.015
+"""Rotation per token, radians, below which a pair of channels says too little of where its neighbours stand."""
+
+
+@torch.no_grad()
+def begin_reading(model: Loc3R) -> None:
+    """Set the weights of a new model but its vision tower, so that what a token is can be read in every layer.
+
+    Qwen2's own 0.02 suits wide models. In a narrow one it drowns the embeddings after one layer, and what the deeper
+    layers are to match is lost. Here linear layers keep the size of what they get, and the 2 L additions to the
+    residual stream share one unit (Radford et al., "GPT-2", 2019). Half of the first layer's heads look at the token
+    before, which every language model learns to do and which joins "red" and "sofa"; from random weights that takes
+    longer than all the rest (docs/nano.md). The random numbers are torch's global ones.
+    """
+    language = model.language
+    additions = 2 * len(language.layers)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and not name.startswith("vision."):
+            shrink = additions**-0.5 if name.endswith(("o_proj", "down_proj")) else 1.0
+            _draw(module, shrink)
+    for mlp in (model.projector, model.camera):
+        if mlp is not None:
+            _draw(mlp[-1], EMBEDDING)
+    for head in (model.heads.layout, model.heads.position[-1], model.heads.orientation[-1]):
+        _draw(head, HEAD)
+    nn.init.normal_(language.embed_tokens.weight, std=EMBEDDING)
+    nn.init.normal_(model.newline, std=EMBEDDING)
+    nn.init.constant_(language.norm.weight, LOGITS / EMBEDDING)
+    _look_back(language)
+
+
+def _look_back(language: LanguageModel) -> None:
+    """Let half of the first layer's heads look at the token before: equal biases, the query's turned by one place."""
+    attention = cast(Qwen2Attention, language.layers[0].self_attn)
+    key, query = neighbour_biases(language.config.head_dim, language.config.rope_theta)
+    shared = max(1, language.config.kv_heads // 2)
+    heads = shared * attention.num_key_value_groups
+    for projection, bias, count in ((attention.k_proj, key, shared), (attention.q_proj, query, heads)):
+        rows = count * attention.head_dim
+        projection.weight[:rows] *= FAINT
+        projection.bias[:rows] = bias.repeat(count)
+
+
+def neighbour_biases(head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Return the (head_dim,) biases of keys and queries whose product, rotated, is largest one token back."""
+    turns = theta ** -(torch.arange(0, head_dim, 2) / head_dim)
+    size = NEARNESS * (turns > SLOWEST)
+    key = torch.cat((size, torch.zeros_like(size)))
+    return key, torch.cat((size * turns.cos(), -size * turns.sin()))
+
+
+def _draw(linear: nn.Module, size: float) -> None:
+    assert isinstance(linear, nn.Linear)
+    nn.init.normal_(linear.weight, std=size / math.sqrt(linear.in_features))
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)

@@ -1,0 +1,78 @@
+"""A new language model keeps what its tokens are."""
+
+import pytest
+import torch
+from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
+
+from loc3r_ros.model.config import preset
+from loc3r_ros.model.language import rotary
+from loc3r_ros.model.loc3r import Loc3R
+from loc3r_ros.train.beginning import EMBEDDING, begin_reading, neighbour_biases
+
+
+def alike(states, embeddings):
+    """Return the mean cosine between what tokens are and what a layer knows of them."""
+    return float(torch.cosine_similarity(states, embeddings, dim=-1).mean())
+
+
+def kept(model, ids):
+    """Return how alike the states after each layer and the embeddings are."""
+    embeddings, scores = model.language.embed_tokens(ids), []
+    handles = [
+        layer.register_forward_hook(lambda _, __, out: scores.append(alike(out, embeddings)))
+        for layer in model.language.layers
+    ]
+    model.language(embeddings)
+    for handle in handles:
+        handle.remove()
+    return scores
+
+
+@torch.no_grad()
+def test_every_layer_knows_what_a_token_is():
+    torch.manual_seed(0)
+    model = Loc3R(preset("nano"))
+    ids = torch.randint(0, 2048, (2, 40))
+    tower = {name: tensor.clone() for name, tensor in model.vision.state_dict().items()}
+    before = kept(model, ids)
+    begin_reading(model)
+    after = kept(model, ids)
+    assert after[3] > 0.5 and after[3] > 2 * before[3], (before, after)
+    assert all(torch.equal(tensor, tower[name]) for name, tensor in model.vision.state_dict().items())
+
+
+@torch.no_grad()
+def test_all_kinds_of_tokens_begin_at_one_size():
+    torch.manual_seed(0)
+    model = Loc3R(preset("nano"))
+    begin_reading(model)
+    patches = model.projector(torch.randn(50, model.config.vision.hidden_size))
+    cameras = model.camera(torch.randn(50, model.config.pose_prior.camera_dim))
+    words = model.language.embed_tokens.weight
+    for tokens in (patches, cameras, words, model.newline):
+        assert 0.4 * EMBEDDING < float(tokens.square().mean().sqrt()) < 1.6 * EMBEDDING
+    logits = model.language.logits(model.language(words[None, :60])[0])
+    assert float(logits.std()) < 1.5
+
+
+@pytest.mark.parametrize(("head_dim", "theta"), [(48, 1e6), (64, 1e6), (16, 1e4)])
+def test_the_nearest_of_the_tokens_before_is_looked_at(head_dim, theta):
+    key, query = neighbour_biases(head_dim, theta)
+    cosine, sine = rotary(torch.arange(700, 760)[None], head_dim, theta, torch.float32)
+    both = (one.expand(1, 1, 60, -1) for one in (query, key))
+    queries, keys = apply_rotary_pos_emb(*both, cosine, sine)
+    logits = (queries @ keys.mT)[0, 0] / head_dim**0.5
+    paid = logits.masked_fill(torch.ones(60, 60).triu(1) > 0, -torch.inf).softmax(dim=-1)[1:]
+    assert (paid.argmax(dim=-1) == torch.arange(59)).all()
+    assert paid.diagonal().min() > 0.45
+
+
+@torch.no_grad()
+def test_half_of_the_first_layers_heads_look_back():
+    torch.manual_seed(0)
+    model = Loc3R(preset("nano"))
+    begin_reading(model)
+    attention = model.language.layers[0].self_attn
+    rows = attention.q_proj.bias.view(-1, attention.head_dim).abs().sum(dim=1) > 0
+    assert rows.tolist() == [True, True, False, False]
+    assert (attention.k_proj.bias.view(-1, attention.head_dim).abs().sum(dim=1) > 0).tolist() == [True, False]
