@@ -15,7 +15,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from loc3r_ros.data.suffixes import UNSUPERVISED
 from loc3r_ros.model.circular import circular_mean
 from loc3r_ros.model.heads import Gaussian
-from loc3r_ros.model.language import Cache
+from loc3r_ros.model.language import Cache, cache_length
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.model.losses import (
     Losses,
@@ -26,7 +26,18 @@ from loc3r_ros.model.losses import (
     masked_mean,
 )
 from loc3r_ros.model.vision import pool_patches
-from loc3r_ros.train.grounding import Inputs, columns_of, log_look, look_loss, places, taught, watching
+from loc3r_ros.train.grounding import (
+    Inputs,
+    attention_of,
+    columns_of,
+    log_look,
+    look_loss,
+    places,
+    refer_loss,
+    referred,
+    taught,
+    watching,
+)
 from loc3r_ros.train.lora import add_lora
 from loc3r_ros.train.packing import JointBatch, Texts, visible
 
@@ -94,31 +105,36 @@ class JointModel(nn.Module):
         loss, lessons = losses.total(self.weights), {}
         if self.grounding:
             lessons = self.lessons(batch, text, inputs, cache)
-            loss = loss + self.grounding * lessons["look"] + self.weights.layout * lessons["named"]
+            loss = loss + self.grounding * (lessons["look"] + lessons["refer"]) + self.weights.layout * lessons["named"]
         return {"loss": loss, **vars(losses), **lessons, **scores}
 
     def lessons(self, batch: JointBatch, text: Tensor, inputs: dict[int, Inputs], cache: Cache) -> dict[str, Tensor]:
-        """Return how wrong words look, and how wrong the place is that they say of what they name."""
-        shown, columns = batch.shown.flatten(2), batch.texts.named  # type: ignore[union-attr]
+        """Return how wrong tokens look, and how wrong the place is that words say of what they name."""
+        language, texts, patches = self.model.language, batch.texts, batch.patches.flatten()
+        shown = batch.shown.flatten(2)  # type: ignore[union-attr]
+        before = cache_length(cache) - texts.ids.shape[1]
+        words, pose = taught(language)
         looks = [
-            log_look(attention, inputs[layer], cache[layer], columns).index_select(-1, batch.patches.flatten())
-            for layer, attention in taught(self.model.language).items()
+            log_look(attention_of(language, layer), inputs[layer], cache[layer].keys[:, :, :before], texts.named)
+            for layer in words
         ]
         where, known = places(shown, batch.layout.flatten(1, 2), batch.layout_valid.flatten(1, 2))
+        to = referred(texts, where, known)
         return {
-            "look": torch.stack([look_loss(look, shown) for look in looks]).mean(),
-            "named": gaussian_nll(self.model.heads.layout_of(columns_of(text, columns)), where, known),
+            "look": torch.stack([look_loss(look.index_select(-1, patches), shown) for look in looks]).mean(),
+            "refer": refer_loss(attention_of(language, pose), inputs[pose], cache[pose].keys, texts, to),
+            "named": gaussian_nll(self.model.heads.layout_of(columns_of(text, texts.named)), where, known),
         }
 
     def hidden(self, batch: JointBatch) -> tuple[Tensor, Tensor, Cache]:
-        """Return the hidden states of patches (B, F, patches, width) and texts (B, S, width), and the video's cache."""
+        """Return the hidden states of patches (B, F, patches, width) and texts (B, S, width), and the cache of both."""
         model, texts = self.model, batch.texts
         before = torch.cat(
             (self.embed(batch.prefix).expand(len(batch.vision), -1, -1), self.video_tokens(batch)), dim=1
         )
         video, cache = model.language(before)
         length = before.shape[1]
-        text, _ = model.language(
+        text, cache = model.language(
             self.embed(texts.ids), cache, positions=length + texts.place, seen=visible(texts.text, length)
         )
         seen = video.index_select(1, batch.patches.flatten()).unflatten(1, batch.patches.shape)

@@ -72,7 +72,7 @@ class Muon(torch.optim.Optimizer):
 
     def _momentum(self, matrix: Tensor, momentum: float) -> Tensor:
         mean = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
-        mean.lerp_(matrix.grad, 1 - momentum)  # type: ignore[arg-type]
+        mean.lerp_(matrix.grad, 1 - momentum)
         return matrix.grad.lerp(mean, momentum)  # type: ignore[union-attr]
 
 

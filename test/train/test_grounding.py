@@ -12,7 +12,18 @@ from loc3r_ros.model import language as language_module
 from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.resources import find_resource
 from loc3r_ros.train.config import JointConfig
-from loc3r_ros.train.grounding import columns_of, log_look, look_loss, places, shares, taught, watching
+from loc3r_ros.train.grounding import (
+    attention_of,
+    columns_of,
+    log_look,
+    look_loss,
+    places,
+    refer_loss,
+    referred,
+    shares,
+    taught,
+    watching,
+)
 from loc3r_ros.train.joint_stage import JointStage
 from loc3r_ros.train.plan import tasks_at
 from loc3r_ros.train.stages import joint_source
@@ -75,7 +86,8 @@ def test_the_lesson_is_least_where_words_look_at_what_they_name():
 def test_what_is_taught_is_the_attention_that_the_layer_pays(lesson, monkeypatch):
     stage, batch = lesson
     module, language = stage.module.eval(), stage.module.model.language
-    ((layer, attention),) = taught(language).items()  # of a model of two layers
+    layer = taught(language)[0][0]
+    attention = attention_of(language, layer)
     monkeypatch.setattr(attention.config, "_attn_implementation", "eager")  # returns its weights
     mask = language_module.attention_mask
     monkeypatch.setattr(language_module, "attention_mask", lambda *inputs: added(mask(*inputs), *inputs))
@@ -83,9 +95,8 @@ def test_what_is_taught_is_the_attention_that_the_layer_pays(lesson, monkeypatch
     attention.register_forward_hook(lambda _, __, outputs: paid.append(outputs[1]))
     with watching(language) as inputs:
         _, text, cache = module.hidden(batch)
-    keys = cache[layer]
-    look = log_look(attention, inputs[layer], keys, batch.texts.named).exp()
-    video = keys.keys.shape[2]
+    video = cache[layer].keys.shape[2] - text.shape[1]
+    look = log_look(attention, inputs[layer], cache[layer].keys[:, :, :video], batch.texts.named).exp()
     weights = paid[-1][:, look.shape[1] :, :, :video]  # the later heads
     weights = weights / weights.sum(dim=-1, keepdim=True)
     for head in range(look.shape[1]):
@@ -114,3 +125,50 @@ def test_words_learn_to_look(lesson):
     least = float(look_loss(shown.clamp_min(1e-9).log()[:, None], shown))
     assert seen[-1][0] - least < 0.7 * (seen[0][0] - least)
     assert seen[-1][1] < seen[0][1] - 0.3
+
+
+def test_a_pose_refers_to_what_is_near_and_to_what_is_in_front(lesson):
+    texts = lesson[1].texts
+    named = torch.tensor([[1, 3, 5, 8, 12]])
+    texts = texts._replace(
+        ids=torch.zeros(1, 14, dtype=torch.long),
+        text=torch.tensor([[0] * 8 + [1] * 6]),
+        named=named,
+        position=torch.tensor([[6, 10]]),
+        orientation=torch.tensor([[7, 11]]),
+        pose=torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]),
+        posed=torch.tensor([[True, True]]),
+    )
+    # beside it, far ahead, near and unknown; of the other text one before `<Pos>` and one in the question
+    where = torch.tensor([[[1.0, 0.6], [5.0, 0.1], [1.1, 0.0], [3.0, 3.0], [0.1, 0.0]]])
+    to = referred(texts, where, torch.tensor([[True, True, False, True, True]]))
+    assert to.columns.tolist() == [[6, 10, 7, 11]]
+    assert to.names.tolist() == [[1, 8, 3, 8]]
+    assert to.known.all()
+    nowhere = referred(texts, where, torch.zeros(1, 5, dtype=torch.bool))
+    assert not nowhere.known.any()
+
+
+@torch.no_grad()
+def test_the_loss_of_what_a_pose_refers_to_is_of_the_attention_that_the_layer_pays(lesson, monkeypatch):
+    stage, batch = lesson
+    module, language, texts = stage.module.eval(), stage.module.model.language, batch.texts
+    layer = taught(language)[1]
+    attention = attention_of(language, layer)
+    monkeypatch.setattr(attention.config, "_attn_implementation", "eager")
+    mask = language_module.attention_mask
+    monkeypatch.setattr(language_module, "attention_mask", lambda *inputs: added(mask(*inputs), *inputs))
+    paid = []
+    attention.register_forward_hook(lambda _, __, outputs: paid.append(outputs[1]))
+    with watching(language) as inputs:
+        _, text, cache = module.hidden(batch)
+    known = torch.ones(texts.named.shape, dtype=torch.bool)
+    to = referred(texts, torch.zeros(*texts.named.shape, 2), known)
+    assert to.known.any()
+    before = cache[layer].keys.shape[2] - text.shape[1]
+    weights = paid[-1][:, paid[-1].shape[1] // 2 :]
+    rows = torch.stack([columns_of(weights[:, head], to.columns) for head in range(weights.shape[1])], dim=1)
+    at = (before + to.names)[:, None, :, None].expand(-1, rows.shape[1], -1, 1)
+    expected = -rows.gather(-1, at).squeeze(-1).log().mean(dim=1)[to.known].mean()
+    loss = refer_loss(attention, inputs[layer], cache[layer].keys, texts, to)
+    torch.testing.assert_close(loss, expected)
