@@ -32,9 +32,9 @@ def test_the_ablations_differ_in_what_they_switch_only():
     joint = {name.rpartition("_")[2]: config.joint for name, config in configs.items()}
     assert {name: (one.objective.layout, one.camera, one.pose_as_text) for name, one in joint.items()} == {
         "situation": (0.0, False, False),
-        "layout": (1.0, False, False),
-        "camera": (1.0, True, False),
-        "text": (1.0, True, True),
+        "layout": (0.5, False, False),
+        "camera": (0.5, True, False),
+        "text": (0.5, True, True),
     }
 
 
