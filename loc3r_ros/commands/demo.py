@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engines",
         type=Path,
         metavar="DIR",
-        help="folder of engines (default: engines/nano where it ships, else random weights)",
+        help="folder of engines (default: engines/nano, which ships)",
     )
     parser.add_argument(
         "--seconds",
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.seconds is not None and not arguments.seconds > 0:
         raise ConfigError(f"--seconds and DEMO_SECONDS take a number above 0, not {arguments.seconds:g}.")
     scene = make_scene(arguments.seed)
-    engines = choose_engines(arguments.engines, arguments.out, _say)
+    engines = choose_engines(arguments.engines)
     use_large_images(os.environ)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the processes, too
     with ExitStack() as stack:
@@ -86,10 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
             for name, values in _parameters(arguments, engines).items()
         ]
         _say(f"The robot wakes in scene {arguments.seed}, with {engines.text}. Logs and picture: {arguments.out}/")
-        interview = None
-        if engines.folder is not None:
-            client = stack.enter_context(Client(timeout=2 * ANSWER_TIMEOUT))
-            interview = Interview(scene, client, _say, enough=engines.keyframes // 2)
+        client = stack.enter_context(Client(timeout=2 * ANSWER_TIMEOUT))
+        interview = Interview(scene, client, _say, enough=engines.keyframes // 2)
         demo = Demo(scene, processes, interview, arguments.out / "top_view.png")
         stack.callback(demo.close)
         try:
@@ -125,9 +123,11 @@ def _parameters(arguments: argparse.Namespace, engines: Choice) -> dict[str, dic
     from loc3r_ros.resources import find_resource
 
     profile: dict[str, Any] = yaml.safe_load(find_resource(PROFILE).read_text())["/**"]["ros__parameters"]
-    node = profile | {"answer_timeout": ANSWER_TIMEOUT, "keyframe_count": engines.keyframes}
-    if engines.folder is not None:
-        node["engines"] = str(engines.folder)
+    node = profile | {
+        "answer_timeout": ANSWER_TIMEOUT,
+        "keyframe_count": engines.keyframes,
+        "engines": str(engines.folder),
+    }
     page = {"loc3r_viewer": {"port": _free_port(arguments.port)}} if importlib.util.find_spec("viser") else {}
     return {"world_camera": {"seed": arguments.seed}, "loc3r_node": node, **page}
 
@@ -135,7 +135,7 @@ def _parameters(arguments: argparse.Namespace, engines: Choice) -> dict[str, dic
 class Demo:
     """What the demonstration tells and draws."""
 
-    def __init__(self, scene: Scene, processes: list[NodeProcess], interview: Interview | None, picture: Path) -> None:
+    def __init__(self, scene: Scene, processes: list[NodeProcess], interview: Interview, picture: Path) -> None:
         """Begin to listen."""
         import rclpy
         from rclpy.context import Context
@@ -199,7 +199,7 @@ class Demo:
         watcher = self._watcher
         keyframes = np.array(list(watcher.keyframes.values())).reshape(-1, 3)
         title = f"Scene {self._scene.seed}: the node remembers {len(keyframes)} keyframes"
-        located = [] if self._interview is None else self._interview.located
+        located = self._interview.located
         places = [(place.truth, place.pose, place.covariance) for place in located]
         figure = self._top_view.draw_drive(self._scene, watcher.path, keyframes, places, watcher.image, title)
         self._top_view.save(figure, self._picture)
@@ -209,7 +209,7 @@ class Demo:
         if not self._told:
             _say("No keyframe came yet.")
             return
-        if self._interview is not None and self._rounds < ROUNDS:
+        if self._rounds < ROUNDS:
             self._sum_up(self._interview)
         self.draw()
         self._wait_for_counts()
@@ -224,7 +224,7 @@ class Demo:
 
     def _ask_when_it_is_time(self, now: float) -> None:
         interview = self._interview
-        if interview is None or self._rounds == ROUNDS or now < self._next_round:
+        if self._rounds == ROUNDS or now < self._next_round:
             return
         cameras = self._watcher.true_cameras()
         if len(cameras) < interview.enough:

@@ -2,7 +2,7 @@
 
 loc3r evaluate --engines engines/nano --seeds 1100000:1100200 --json out/nano.json --pictures out/nano
 loc3r evaluate --engines engines/nano --seeds 1000000:1000100 --json out/fit.json --calibrate
-loc3r evaluate --engines engines/nano_int8 --seeds 1100000:1100200 --json out/int8.json --against out/nano.json
+loc3r evaluate --engines engines/nano_int4 --seeds 1100000:1100200 --json out/int4.json --against out/nano.json
 loc3r evaluate --engines engines/nano --walk BAG --json out/walk.json --ask "How many sofas are there?"
 
 Scenes are those of the synthetic world; training scenes are refused. The JSON's top level holds acc_0.5m, acc_1.0m,

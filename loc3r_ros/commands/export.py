@@ -1,7 +1,7 @@
 """Turn a model into a folder of engines (ONNX) that the robot runs without torch.
 
   loc3r export models/7b --out engines/7b --precision fp16
-  loc3r export models/nano --out engines/nano_int8 --precision int8     # for CPUs: faster, a third of the size
+  loc3r export models/nano --out engines/nano --precision int8          # for CPUs: faster, a third of the size
   loc3r export --random nano --out engines/nano_random     # random weights, for benchmarks and trials
 
 The graphs are compared with the model before they are kept.

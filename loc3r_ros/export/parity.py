@@ -17,8 +17,8 @@ LENGTHS = ((1, 14, 0), (1, 200, 17), (31, 14, 0), (31, 400, 0), (40, 1, 3), (7, 
 TOLERANCES = {"fp32": 1e-3, "fp16": 5e-2, "int8": 0.3, "int4": 0.5}
 """Largest difference that counts as equal, relative to the largest value of an output where that exceeds 1.
 
-Random inputs are far from all that a trained network has seen: nano's keys differ there by 0.26 with int8 weights, which
-localizes as well as fp32 (docs/engines.md).
+Random inputs are far from all that a trained network has seen: nano's keys differ there by 0.26 with int8 weights, and
+it localizes as well as in fp32 (docs/engines.md).
 """
 
 
