@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from loc3r_ros.errors import ConfigError
+from loc3r_ros.errors import ConfigError, EngineError
+
+SHIPPED_ENGINES = "engines/nano"
 
 
 def _roots() -> Iterator[Path]:
@@ -30,3 +32,20 @@ def find_resource(name: str) -> Path:
     raise ConfigError(
         f"'{name}' is part of loc3r_ros but was not found; installed folders: {', '.join(map(str, _roots()))}."
     )
+
+
+def find_engines(folder: Path | None) -> Path:
+    """Return the folder of engines that was named, or the one that ships.
+
+    Raises:
+        EngineError: none was named and none is installed.
+    """
+    if folder is not None:
+        return folder
+    try:
+        return find_resource(SHIPPED_ENGINES)
+    except ConfigError:
+        raise EngineError(
+            f"{SHIPPED_ENGINES} is not installed: name a folder with --engines. "
+            "`loc3r export --random nano --out DIR` makes one with random weights, for trials."
+        ) from None

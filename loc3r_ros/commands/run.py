@@ -16,20 +16,19 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loc3r_ros.errors import ConfigError, EngineError
+from loc3r_ros.errors import ConfigError
+from loc3r_ros.resources import SHIPPED_ENGINES, find_engines
 
 if TYPE_CHECKING:
     from loc3r_ros.interface import Place
     from loc3r_ros.localizer import Localizer
     from loc3r_ros.recording.report import Report, Watched
 
-DEFAULT_ENGINES = "engines/nano"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("recording", type=Path, metavar="VIDEO_OR_BAG", help="a video, a bag's folder, .mcap or .db3")
-    parser.add_argument("--engines", type=Path, metavar="DIR", help=f"folder of engines (default: {DEFAULT_ENGINES})")
+    parser.add_argument("--engines", type=Path, metavar="DIR", help=f"folder of engines (default: {SHIPPED_ENGINES})")
     parser.add_argument("--where", action="append", default=[], metavar="TEXT", help="a place to find (repeatable)")
     parser.add_argument("--ask", action="append", default=[], metavar="TEXT", help="a question (repeatable)")
     parser.add_argument("--situation", default="", metavar="TEXT", help="from where the questions are asked")
@@ -63,25 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
         ) from None
     print(f"Picture and numbers: {out}/top_view.png, {out}/report.json", file=sys.stderr)
     return 0
-
-
-def find_engines(folder: Path | None) -> Path:
-    """Return the folder of engines that was named, or the one that is installed.
-
-    Raises:
-        EngineError: none was named and none is installed.
-    """
-    from loc3r_ros.resources import find_resource
-
-    if folder is not None:
-        return folder
-    try:
-        return find_resource(DEFAULT_ENGINES)
-    except ConfigError:
-        raise EngineError(
-            f"{DEFAULT_ENGINES} is not installed: name a folder with --engines. "
-            "`loc3r export --random nano --out DIR` makes one with random weights, for trials."
-        ) from None
 
 
 def describe(report: Report) -> str:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loc3r_ros.engines.manifest import Manifest
-from loc3r_ros.resources import find_resource
-
-SHIPPED = "engines/nano"
+from loc3r_ros.resources import SHIPPED_ENGINES, find_engines
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,8 @@ def choose_engines(given: Path | None) -> Choice:
         given: folder that the user named, if any.
 
     Raises:
-        EngineError: the folder holds no engines.
+        EngineError: the folder holds no engines, or none was named and none is installed.
     """
-    folder = given or find_resource(SHIPPED)
-    text = f"engines {given}" if given else f"the shipped {SHIPPED}"
+    folder = find_engines(given)
+    text = f"engines {given}" if given else f"the shipped {SHIPPED_ENGINES}"
     return Choice(folder.resolve(), text, Manifest.read(folder).video.frames)

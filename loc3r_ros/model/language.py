@@ -116,10 +116,15 @@ def qwen2_config(config: LanguageConfig) -> Qwen2Config:
 
 def rotary(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return cosine and sine, each (B, T, head_dim), of rotary embeddings at (B, T) positions; angles in float32."""
-    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angles = positions[..., None].float() * theta**-exponents
+    angles = positions[..., None].float() * frequencies(head_dim, theta, positions.device)
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def frequencies(head_dim: int, theta: float, device: torch.device | None = None) -> Tensor:
+    """Return the (head_dim / 2,) radians by which a rotary embedding turns pairs of channels from token to token."""
+    exponents = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
+    return theta**-exponents
 
 
 def attention_mask(length: int, start: int, seen: Tensor | None, device: torch.device) -> Tensor | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
-from loc3r_ros.model.language import LanguageModel
+from loc3r_ros.model.language import LanguageModel, frequencies
 from loc3r_ros.model.loc3r import Loc3R
 
 EMBEDDING = 0.3
@@ -67,7 +67,7 @@ def _look_back(language: LanguageModel) -> None:
 
 def neighbour_biases(head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
     """Return the (head_dim,) biases of keys and queries whose product, rotated, is largest one token back."""
-    turns = theta ** -(torch.arange(0, head_dim, 2) / head_dim)
+    turns = frequencies(head_dim, theta)
     size = NEARNESS * (turns > SLOWEST)
     key = torch.cat((size, torch.zeros_like(size)))
     return key, torch.cat((size * turns.cos(), -size * turns.sin()))

@@ -146,7 +146,7 @@ class JointConfig:
         suffixes: the most situations and questions that share a scene's video in a step.
         tokens: room for them; what finds none is left out, and the rest is padding, so that a GPU may replay steps as
             CUDA graphs. 0 takes all, padded to the longest of a batch.
-        grounding: weight of lessons in where words look (see `train.grounding`); 0 gives none. The place of what they
+        grounding: weight of lessons in where tokens look (see `train.grounding`); 0 gives none. The place of what they
             name counts as the layout does.
         lora_rank: rank of low-rank adapters of the language model; 0 trains all of it.
         lora_alpha: adapters are scaled by alpha / rank.

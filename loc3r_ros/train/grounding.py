@@ -139,7 +139,7 @@ def referred(texts: Texts, where: Tensor, known: Tensor) -> Referred:
     turn = torch.atan2(offset[..., 1], offset[..., 0]) - texts.pose[:, :, None, 2]
     aside = 1 - turn.cos()
     far = torch.cat((offset.norm(dim=-1), aside), dim=1).masked_fill(~torch.cat((mine, mine), dim=1), torch.inf)
-    names = texts.named.gather(1, far.argmin(dim=-1)) if far.shape[-1] else torch.zeros_like(far[..., 0]).long()
+    names = texts.named.gather(1, far.argmin(dim=-1))
     return Referred(torch.cat((texts.position, texts.orientation), dim=1), names, mine.any(dim=-1).repeat(1, 2))
 
 

@@ -110,7 +110,7 @@ def test_engines_that_are_not_there_are_told_before_the_recording_is_read(capsys
 
 
 def test_without_engines_it_says_how_to_get_some(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("loc3r_ros.commands.run.DEFAULT_ENGINES", "engines/not_shipped")
+    monkeypatch.setattr("loc3r_ros.resources.SHIPPED_ENGINES", "engines/not_shipped")
     assert cli.main(["run", str(tmp_path)]) == 1
     assert "loc3r export --random nano" in capsys.readouterr().err
 

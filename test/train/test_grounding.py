@@ -87,12 +87,7 @@ def test_what_is_taught_is_the_attention_that_the_layer_pays(lesson, monkeypatch
     stage, batch = lesson
     module, language = stage.module.eval(), stage.module.model.language
     layer = taught(language)[0][0]
-    attention = attention_of(language, layer)
-    monkeypatch.setattr(attention.config, "_attn_implementation", "eager")  # returns its weights
-    mask = language_module.attention_mask
-    monkeypatch.setattr(language_module, "attention_mask", lambda *inputs: added(mask(*inputs), *inputs))
-    paid = []
-    attention.register_forward_hook(lambda _, __, outputs: paid.append(outputs[1]))
+    attention, paid = attention_of(language, layer), payments(language, layer, monkeypatch)
     with watching(language) as inputs:
         _, text, cache = module.hidden(batch)
     video = cache[layer].keys.shape[2] - text.shape[1]
@@ -102,6 +97,15 @@ def test_what_is_taught_is_the_attention_that_the_layer_pays(lesson, monkeypatch
     for head in range(look.shape[1]):
         torch.testing.assert_close(look[:, head], columns_of(weights[:, head], batch.texts.named))
     assert (batch.shown.sum(dim=(2, 3)) > 0).sum() >= 4 and len(text) == 2
+
+
+def payments(language, layer, monkeypatch):
+    """Return a list that gets the attention weights of a layer, pass by pass."""
+    attention, mask, paid = attention_of(language, layer), language_module.attention_mask, []
+    monkeypatch.setattr(attention.config, "_attn_implementation", "eager")  # returns its weights
+    monkeypatch.setattr(language_module, "attention_mask", lambda *inputs: added(mask(*inputs), *inputs))
+    attention.register_forward_hook(lambda _, __, outputs: paid.append(outputs[1]))
+    return paid
 
 
 def added(mask, length, start, *_):
@@ -154,12 +158,7 @@ def test_the_loss_of_what_a_pose_refers_to_is_of_the_attention_that_the_layer_pa
     stage, batch = lesson
     module, language, texts = stage.module.eval(), stage.module.model.language, batch.texts
     layer = taught(language)[1]
-    attention = attention_of(language, layer)
-    monkeypatch.setattr(attention.config, "_attn_implementation", "eager")
-    mask = language_module.attention_mask
-    monkeypatch.setattr(language_module, "attention_mask", lambda *inputs: added(mask(*inputs), *inputs))
-    paid = []
-    attention.register_forward_hook(lambda _, __, outputs: paid.append(outputs[1]))
+    attention, paid = attention_of(language, layer), payments(language, layer, monkeypatch)
     with watching(language) as inputs:
         _, text, cache = module.hidden(batch)
     known = torch.ones(texts.named.shape, dtype=torch.bool)
