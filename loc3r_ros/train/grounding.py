@@ -1,7 +1,8 @@
-"""What words mean: what a token that names a piece of furniture looks at, and what `<Pos>` and `<Ori>` look at.
+"""What words mean: what a token that names a piece of furniture looks at, and what `<Pos>`, `<Ori>` and answers do.
 
 A name looks at the patches that show it, and says where they lie; `<Pos>` looks at the name of what is nearest, `<Ori>`
-at that of what is in front.
+at that of what is in front; an answer looks at the first and the last name in its question, and at `<Pos>` and `<Ori>`
+if it is asked from somewhere, each with a part of the heads.
 
 LLaVA-Video, from which the paper begins, finds what words name. A language model that begins with random weights
 learns the bird's-eye view in minutes, but does not find the way from a word to what it names (docs/nano.md). These
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, rotate_half
 
 from loc3r_ros.data.mentions import ANY_COLOUR
+from loc3r_ros.data.suffixes import UNSUPERVISED
 from loc3r_ros.model.language import LanguageModel
 from loc3r_ros.model.losses import masked_mean
 from loc3r_ros.train.packing import Texts
@@ -27,14 +29,32 @@ from loc3r_ros.train.packing import Texts
 Inputs = dict[str, Any]
 
 
-def taught(language: LanguageModel) -> tuple[list[int], int]:
-    """Return the layers in which words are taught where to look, and the one in which `<Pos>` and `<Ori>` are.
+class Taught(NamedTuple):
+    """Layers in which tokens are taught where to look.
 
     The first layer joins a colour and its noun, so that the second can tell what is named; by the middle one the
     patches know where they lie, and after it the words know, too.
+
+    Attributes:
+        words: where names look at patches.
+        names: where poses and answers look at names.
+        poses: where answers look at poses.
     """
-    middle = len(language.layers) // 2
-    return sorted({1, middle}), min(middle + 1, len(language.layers) - 1)
+
+    words: list[int]
+    names: int
+    poses: int
+
+    @classmethod
+    def of(cls, language: LanguageModel) -> Taught:
+        """Return those of a language model."""
+        middle, last = len(language.layers) // 2, len(language.layers) - 1
+        return cls(sorted({1, middle}), min(middle + 1, last), min(middle + 2, last))
+
+    @property
+    def layers(self) -> set[int]:
+        """All of them."""
+        return {*self.words, self.names, self.poses}
 
 
 def attention_of(language: LanguageModel, layer: int) -> Qwen2Attention:
@@ -50,9 +70,9 @@ def watching(language: LanguageModel) -> Iterator[dict[int, Inputs]]:
     def watch(attention: nn.Module, _: tuple[Any, ...], given: Inputs) -> None:
         inputs[cast(Qwen2Attention, attention).layer_idx] = given
 
-    words, pose = taught(language)
     handles = [
-        attention_of(language, layer).register_forward_pre_hook(watch, with_kwargs=True) for layer in {*words, pose}
+        attention_of(language, layer).register_forward_pre_hook(watch, with_kwargs=True)
+        for layer in Taught.of(language).layers
     ]
     try:
         yield inputs
@@ -111,21 +131,20 @@ def places(shown: Tensor, layout: Tensor, valid: Tensor) -> tuple[Tensor, Tensor
 
 
 class Referred(NamedTuple):
-    """What `<Pos>` and `<Ori>` of each text refer to, those of all positions first.
+    """What tokens of texts refer to.
 
     Attributes:
-        columns: (B, 2 K) of the tokens.
-        names: (B, 2 K) columns of the mentions that they refer to.
-        known: (B, 2 K) whether there is one.
+        columns: (B, C) of the tokens.
+        share: (B, G, C, S) of the texts' tokens in what each refers to, 1 in sum, for G groups of heads; 0 where it
+            refers to nothing.
     """
 
     columns: Tensor
-    names: Tensor
-    known: Tensor
+    share: Tensor
 
 
-def referred(texts: Texts, where: Tensor, known: Tensor) -> Referred:
-    """Return the mention nearest to each described observer, for `<Pos>`, and the one most in front, for `<Ori>`.
+def pose_references(texts: Texts, where: Tensor, known: Tensor) -> Referred:
+    """Return for `<Pos>` of each text the mention nearest to the described observer, for `<Ori>` the one most in front.
 
     Args:
         texts: with M mentions.
@@ -138,13 +157,42 @@ def referred(texts: Texts, where: Tensor, known: Tensor) -> Referred:
     offset = where[:, None] - texts.pose[:, :, None, :2]
     turn = torch.atan2(offset[..., 1], offset[..., 0]) - texts.pose[:, :, None, 2]
     aside = 1 - turn.cos()
-    far = torch.cat((offset.norm(dim=-1), aside), dim=1).masked_fill(~torch.cat((mine, mine), dim=1), torch.inf)
-    names = texts.named.gather(1, far.argmin(dim=-1))
-    return Referred(torch.cat((texts.position, texts.orientation), dim=1), names, mine.any(dim=-1).repeat(1, 2))
+    mine = torch.cat((mine, mine), dim=1)
+    nearest = torch.cat((offset.norm(dim=-1), aside), dim=1).masked_fill(~mine, torch.inf).argmin(dim=-1)
+    chosen = mine & (torch.arange(mine.shape[-1], device=where.device) == nearest[..., None])
+    columns = torch.cat((texts.position, texts.orientation), dim=1)
+    return Referred(columns, _shared(texts, texts.named, chosen[:, None]))
+
+
+def answer_references(texts: Texts) -> tuple[Referred, Referred]:
+    """Return what the tokens that an answer follows refer to.
+
+    First the names in the question: the first one for one group of heads, the last for the other, since what is asked
+    is often how two things lie to each other. Then the pose that is asked from: `<Pos>` and `<Ori>`.
+    """
+    number = texts.text.gather(1, texts.before)
+    text = number.clamp_min(0)
+    asked = (texts.answer != UNSUPERVISED)[..., None]
+    named = texts.named[:, None]
+    question = asked & (texts.text.gather(1, texts.named)[:, None] == number[..., None])
+    question &= (named > texts.orientation.gather(1, text)[..., None]) & (named <= texts.before[..., None])
+    order = question.long()
+    first, last = question & (order.cumsum(-1) == 1), question & (order.flip(-1).cumsum(-1).flip(-1) == 1)
+    names = _shared(texts, texts.named, torch.stack((first, last), dim=1))
+    posed = asked & texts.posed.gather(1, text)[..., None]
+    mine = posed & (torch.arange(texts.posed.shape[1], device=text.device) == text[..., None])
+    poses = [_shared(texts, columns, mine[:, None]) for columns in (texts.position, texts.orientation)]
+    return Referred(texts.before, names), Referred(texts.before, torch.cat(poses, dim=1))
+
+
+def _shared(texts: Texts, columns: Tensor, chosen: Tensor) -> Tensor:
+    """Return (B, G, C, S) shares of 1 in the chosen one, (B, G, C, N) bool, of N columns (B, N)."""
+    none = torch.zeros(*chosen.shape[:3], texts.ids.shape[1], device=chosen.device)
+    return none.scatter_add(-1, columns[:, None, None].expand_as(chosen), chosen.float())
 
 
 def refer_loss(attention: Qwen2Attention, inputs: Inputs, keys: Tensor, texts: Texts, to: Referred) -> Tensor:
-    """Return the cross-entropy between where `<Pos>` and `<Ori>` look and what they refer to.
+    """Return the cross-entropy between where tokens of texts look and what they refer to.
 
     Args:
         attention: of the layer that is taught that.
@@ -158,9 +206,9 @@ def refer_loss(attention: Qwen2Attention, inputs: Inputs, keys: Tensor, texts: T
     own = texts.text[:, None] == texts.text.gather(1, to.columns)[..., None]
     own &= torch.arange(size, device=keys.device) <= to.columns[..., None]
     seen = torch.cat((own.new_ones(*own.shape[:2], before), own), dim=-1)
-    look = log_look(attention, inputs, keys, to.columns, seen)
-    at = (before + to.names)[:, None, :, None].expand(-1, look.shape[1], -1, 1)
-    return masked_mean(-look.gather(-1, at).squeeze(-1).mean(dim=1), to.known)
+    look = log_look(attention, inputs, keys, to.columns, seen)[..., before:]
+    share = to.share.repeat_interleave(look.shape[1] // to.share.shape[1], dim=1)
+    return masked_mean(-(share * look).sum(dim=-1).mean(dim=1), to.share.sum(dim=(1, 3)) > 0)
 
 
 def shares(category: Tensor, colour: Tensor, named: Tensor, coloured: Tensor, patches: int, pixels: float) -> Tensor:

@@ -28,14 +28,16 @@ from loc3r_ros.model.losses import (
 from loc3r_ros.model.vision import pool_patches
 from loc3r_ros.train.grounding import (
     Inputs,
+    Referred,
+    Taught,
+    answer_references,
     attention_of,
     columns_of,
     log_look,
     look_loss,
     places,
+    pose_references,
     refer_loss,
-    referred,
-    taught,
     watching,
 )
 from loc3r_ros.train.lora import add_lora
@@ -105,7 +107,8 @@ class JointModel(nn.Module):
         loss, lessons = losses.total(self.weights), {}
         if self.grounding:
             lessons = self.lessons(batch, text, inputs, cache)
-            loss = loss + self.grounding * (lessons["look"] + lessons["refer"]) + self.weights.layout * lessons["named"]
+            looks = torch.stack([lessons[name] for name in ("look", "refer", "ask", "stand")]).sum()
+            loss = loss + self.grounding * looks + self.weights.layout * lessons["named"]
         return {"loss": loss, **vars(losses), **lessons, **scores}
 
     def lessons(self, batch: JointBatch, text: Tensor, inputs: dict[int, Inputs], cache: Cache) -> dict[str, Tensor]:
@@ -113,16 +116,22 @@ class JointModel(nn.Module):
         language, texts, patches = self.model.language, batch.texts, batch.patches.flatten()
         shown = batch.shown.flatten(2)  # type: ignore[union-attr]
         before = cache_length(cache) - texts.ids.shape[1]
-        words, pose = taught(language)
+        taught = Taught.of(language)
         looks = [
             log_look(attention_of(language, layer), inputs[layer], cache[layer].keys[:, :, :before], texts.named)
-            for layer in words
+            for layer in taught.words
         ]
+
+        def refer(layer: int, to: Referred) -> Tensor:
+            return refer_loss(attention_of(language, layer), inputs[layer], cache[layer].keys, texts, to)
+
         where, known = places(shown, batch.layout.flatten(1, 2), batch.layout_valid.flatten(1, 2))
-        to = referred(texts, where, known)
+        names, poses = answer_references(texts)
         return {
             "look": torch.stack([look_loss(look.index_select(-1, patches), shown) for look in looks]).mean(),
-            "refer": refer_loss(attention_of(language, pose), inputs[pose], cache[pose].keys, texts, to),
+            "refer": refer(taught.names, pose_references(texts, where, known)),
+            "ask": refer(taught.names, names),
+            "stand": refer(taught.poses, poses),
             "named": gaussian_nll(self.model.heads.layout_of(columns_of(text, texts.named)), where, known),
         }
 

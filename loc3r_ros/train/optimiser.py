@@ -1,4 +1,4 @@
-"""AdamW, and Muon for the layers' matrices of a language model that learns from nothing."""
+"""AdamW, and Muon for the layers' matrices of a network that learns from nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from loc3r_ros.train.config import OptimiserConfig
 _NEWTON = (3.4445, -4.7750, 2.0315)
 """Coefficients of a quintic that draws singular values from (0, 1] to about 1 (Jordan et al., "Muon", 2024)."""
 _ITERATIONS = 5
+_LAYERS = ("layers.", "blocks", "final_transform.")
+"""What the names of parameters in layers hold, in a language model and in CUT3R."""
 _LIKE_ADAM = 0.2
 """Root mean square of an AdamW step, in learning rates (Liu et al., arXiv 2502.16982): one rate serves both."""
 
@@ -25,7 +27,8 @@ def make_optimisers(module: nn.Module, config: OptimiserConfig) -> list[torch.op
     Only matrices decay.
     """
     trained = {name: one for name, one in module.named_parameters() if one.requires_grad}
-    orthogonal = [one for name, one in trained.items() if config.muon and one.dim() == 2 and "layers." in name]
+    layered = [one for name, one in trained.items() if one.dim() == 2 and any(part in name for part in _LAYERS)]
+    orthogonal = layered if config.muon else []
     taken = {id(one) for one in orthogonal}
     rest = [one for one in trained.values() if id(one) not in taken]
     groups = [

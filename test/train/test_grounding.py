@@ -8,20 +8,22 @@ import torch
 
 from loc3r_ros.data.dense import CLASSES, COLOUR_NAMES
 from loc3r_ros.data.mentions import ANY_COLOUR, NOTHING, Names
+from loc3r_ros.data.suffixes import UNSUPERVISED
 from loc3r_ros.model import language as language_module
 from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.resources import find_resource
 from loc3r_ros.train.config import JointConfig
 from loc3r_ros.train.grounding import (
+    Taught,
+    answer_references,
     attention_of,
     columns_of,
     log_look,
     look_loss,
     places,
+    pose_references,
     refer_loss,
-    referred,
     shares,
-    taught,
     watching,
 )
 from loc3r_ros.train.joint_stage import JointStage
@@ -86,7 +88,7 @@ def test_the_lesson_is_least_where_words_look_at_what_they_name():
 def test_what_is_taught_is_the_attention_that_the_layer_pays(lesson, monkeypatch):
     stage, batch = lesson
     module, language = stage.module.eval(), stage.module.model.language
-    layer = taught(language)[0][0]
+    layer = Taught.of(language).words[0]
     attention, paid = attention_of(language, layer), payments(language, layer, monkeypatch)
     with watching(language) as inputs:
         _, text, cache = module.hidden(batch)
@@ -145,29 +147,47 @@ def test_a_pose_refers_to_what_is_near_and_to_what_is_in_front(lesson):
     )
     # beside it, far ahead, near and unknown; of the other text one before `<Pos>` and one in the question
     where = torch.tensor([[[1.0, 0.6], [5.0, 0.1], [1.1, 0.0], [3.0, 3.0], [0.1, 0.0]]])
-    to = referred(texts, where, torch.tensor([[True, True, False, True, True]]))
+    to = pose_references(texts, where, torch.tensor([[True, True, False, True, True]]))
     assert to.columns.tolist() == [[6, 10, 7, 11]]
-    assert to.names.tolist() == [[1, 8, 3, 8]]
-    assert to.known.all()
-    nowhere = referred(texts, where, torch.zeros(1, 5, dtype=torch.bool))
-    assert not nowhere.known.any()
+    assert to.share[:, 0].nonzero()[:, 2].tolist() == [1, 8, 3, 8] and to.share.sum(dim=-1).eq(1).all()
+    nowhere = pose_references(texts, where, torch.zeros(1, 5, dtype=torch.bool))
+    assert not nowhere.share.any()
+
+
+def test_an_answer_refers_to_the_names_in_its_question_and_to_where_it_is_asked_from(lesson):
+    texts = lesson[1].texts._replace(
+        ids=torch.zeros(1, 20, dtype=torch.long),
+        text=torch.tensor([[0] * 11 + [1] * 7 + [-1] * 2]),
+        named=torch.tensor([[1, 4, 6, 9, 13, 16, 0]]),  # in the situation, twice in the question, in the answer; ...
+        position=torch.tensor([[2, 11]]),
+        orientation=torch.tensor([[3, 12]]),
+        posed=torch.tensor([[True, False]]),
+        before=torch.tensor([[8, 9, 15, 0]]),
+        answer=torch.tensor([[5, 6, 7, UNSUPERVISED]]),
+    )
+    names, poses = answer_references(texts)
+    assert names.share[0].nonzero().tolist() == [[0, 0, 4], [0, 1, 4], [0, 2, 13], [1, 0, 6], [1, 1, 9], [1, 2, 13]]
+    assert poses.share[0].nonzero().tolist() == [[0, 0, 2], [0, 1, 2], [1, 0, 3], [1, 1, 3]]
+    for to in (names, poses):
+        assert torch.equal(to.columns, texts.before) and to.share.max() == 1
 
 
 @torch.no_grad()
 def test_the_loss_of_what_a_pose_refers_to_is_of_the_attention_that_the_layer_pays(lesson, monkeypatch):
     stage, batch = lesson
     module, language, texts = stage.module.eval(), stage.module.model.language, batch.texts
-    layer = taught(language)[1]
+    layer = Taught.of(language).names
     attention, paid = attention_of(language, layer), payments(language, layer, monkeypatch)
     with watching(language) as inputs:
         _, text, cache = module.hidden(batch)
     known = torch.ones(texts.named.shape, dtype=torch.bool)
-    to = referred(texts, torch.zeros(*texts.named.shape, 2), known)
-    assert to.known.any()
+    to = pose_references(texts, torch.zeros(*texts.named.shape, 2), known)
+    taught = to.share[:, 0].sum(dim=-1) > 0
+    assert taught.any()
     before = cache[layer].keys.shape[2] - text.shape[1]
     weights = paid[-1][:, paid[-1].shape[1] // 2 :]
     rows = torch.stack([columns_of(weights[:, head], to.columns) for head in range(weights.shape[1])], dim=1)
-    at = (before + to.names)[:, None, :, None].expand(-1, rows.shape[1], -1, 1)
-    expected = -rows.gather(-1, at).squeeze(-1).log().mean(dim=1)[to.known].mean()
+    paid_to = (rows[..., before:] * to.share).sum(dim=-1)
+    expected = -paid_to.log().mean(dim=1)[taught].mean()
     loss = refer_loss(attention, inputs[layer], cache[layer].keys, texts, to)
     torch.testing.assert_close(loss, expected)
