@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loc3r_ros.data.dense import CLASSES, COLOUR_NAMES
+from loc3r_ros.data.suffixes import UNSUPERVISED
 from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.world.furniture import CATEGORIES
 
@@ -46,10 +47,13 @@ class Names:
     Attributes:
         category: furniture in the singular -> index into `dense.CLASSES`.
         colour: colours -> index into `dense.COLOUR_NAMES`.
+        answers: by such an index, the id that is the colour at the beginning of an answer; UNSUPERVISED where a
+            tokenizer has none. Empty where no colours are asked for.
     """
 
     category: Words
     colour: Words
+    answers: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, tokenizer: TextTokenizer) -> Names:
@@ -57,6 +61,7 @@ class Names:
         return cls(
             category=_ids(tokenizer, {name: CLASSES.index(name) for name in CATEGORIES}),
             colour=_ids(tokenizer, {name: number for number, name in enumerate(COLOUR_NAMES)}),
+            answers=tuple(_only_id(tokenizer, name) for name in COLOUR_NAMES),
         )
 
     def find(self, ids: NDArray[np.int64]) -> Mentions:
@@ -88,3 +93,8 @@ def _ids(tokenizer: TextTokenizer, words: Mapping[str, int]) -> dict[tuple[int, 
                 if len(ids) <= MOST_PIECES:
                     found[tuple(ids)] = meaning
     return found
+
+
+def _only_id(tokenizer: TextTokenizer, word: str) -> int:
+    ids = tokenizer.encode(word, _WORD_TOKENS)
+    return ids[0] if len(ids) == 1 else UNSUPERVISED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,14 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from loc3r_ros.model.language import LanguageModel, frequencies
 from loc3r_ros.model.loc3r import Loc3R
+from loc3r_ros.prompt.tokenizer import TextTokenizer
 
 EMBEDDING = 0.3
 """Standard deviation of what enters the first layer: words, newlines, projected patches and cameras."""
 LOGITS = 0.0625
 """Of a word's weights times the last norm, so that the first guesses at words are nearly even."""
+SHARED, FORM = 0.8, 0.4
+"""Parts that the forms of a word share, and that one form of all words shares, in what enters; the rest is its own."""
 HEAD = 0.1
 """Of the last layers of the heads, against what keeps their size."""
 NEARNESS = 3.5
@@ -27,14 +30,15 @@ SLOWEST = 0.015
 
 
 @torch.no_grad()
-def begin_reading(model: Loc3R) -> None:
+def begin_reading(model: Loc3R, tokenizer: TextTokenizer) -> None:
     """Set the weights of a new model but its vision tower, so that what a token is can be read in every layer.
 
     Qwen2's own 0.02 suits wide models. In a narrow one it drowns the embeddings after one layer, and what the deeper
     layers are to match is lost. Here linear layers keep the size of what they get, and the 2 L additions to the
     residual stream share one unit (Radford et al., "GPT-2", 2019). Half of the first layer's heads look at the token
     before, which every language model learns to do and which joins "red" and "sofa"; from random weights that takes
-    longer than all the rest (docs/nano.md). The random numbers are torch's global ones.
+    longer than all the rest (docs/nano.md). The forms of a word begin alike: " red" is asked about, "red" is answered,
+    and without that each answer would have to be learnt as a new word. The random numbers are torch's global ones.
     """
     language = model.language
     additions = 2 * len(language.layers)
@@ -48,9 +52,45 @@ def begin_reading(model: Loc3R) -> None:
     for head in (model.heads.layout, model.heads.position[-1], model.heads.orientation[-1]):
         _draw(head, HEAD)
     nn.init.normal_(language.embed_tokens.weight, std=EMBEDDING)
+    _share_words(language.embed_tokens.weight, word_forms(tokenizer))
     nn.init.normal_(model.newline, std=EMBEDDING)
     nn.init.constant_(language.norm.weight, LOGITS / EMBEDDING)
     _look_back(language)
+
+
+class Form(NamedTuple):
+    """A word as a token.
+
+    Attributes:
+        token: its id.
+        word: number of the word.
+        kind: number of the form: with a space before it or not, with a capital or not.
+    """
+
+    token: int
+    word: int
+    kind: int
+
+
+def word_forms(tokenizer: TextTokenizer) -> list[Form]:
+    """Return the words of a vocabulary, such as " red", "red" and "Red"."""
+    words: dict[str, int] = {}
+    forms = []
+    for token in range(tokenizer.size):
+        text = tokenizer.decode([token])
+        if (word := text.removeprefix(" ")).isalpha():
+            kind = 2 * text.startswith(" ") + word[0].isupper()
+            forms.append(Form(token, words.setdefault(word.lower(), len(words)), kind))
+    return forms
+
+
+def _share_words(embeddings: Tensor, forms: list[Form]) -> None:
+    if not forms:
+        return
+    tokens, word, kind = torch.tensor(forms).T
+    parts = [torch.randn(int(which.max()) + 1, embeddings.shape[1]) * EMBEDDING for which in (word, kind)]
+    own = math.sqrt(1 - SHARED**2 - FORM**2)
+    embeddings[tokens] = SHARED * parts[0][word] + FORM * parts[1][kind] + own * embeddings[tokens]
 
 
 def _look_back(language: LanguageModel) -> None:

@@ -7,7 +7,7 @@ if it is asked from somewhere, each with a part of the heads.
 LLaVA-Video, from which the paper begins, finds what words name. A language model that begins with random weights
 learns the bird's-eye view in minutes, but does not find the way from a word to what it names (docs/nano.md). These
 lessons show it: half of the heads of some layers are taught where to look, as those of the pose prior are
-(`train.matching`), and the layout head is asked for the named thing's place.
+(`train.matching`), the layout head is asked for the named thing's place, and the language model for its colour.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from loc3r_ros.model.losses import masked_mean
 from loc3r_ros.train.packing import Texts
 
 Inputs = dict[str, Any]
+ONE_COLOUR = 0.8
+"""Share of what is seen of a thing beyond which a colour is the thing's."""
 
 
 class Taught(NamedTuple):
@@ -211,24 +213,51 @@ def refer_loss(attention: Qwen2Attention, inputs: Inputs, keys: Tensor, texts: T
     return masked_mean(-(share * look).sum(dim=-1).mean(dim=1), to.share.sum(dim=(1, 3)) > 0)
 
 
-def shares(category: Tensor, colour: Tensor, named: Tensor, coloured: Tensor, patches: int, pixels: float) -> Tensor:
-    """Return (B, M, F, patches * patches): the share that each patch has in what is seen of each named thing.
+def showing(category: Tensor, colour: Tensor, named: Tensor, coloured: Tensor) -> Tensor:
+    """Return (B, M, F, R, R) bool, which cells of the pictures show each named thing.
 
     Args:
         category: (B, F, R, R) classes of the pictures' cells.
         colour: (B, F, R, R) their colours.
         named: (B, M) classes; NOTHING is shown nowhere.
         coloured: (B, M) colours, ANY_COLOUR where all will do.
-        patches: along a side.
-        pixels: side of a patch, in cells.
     """
     shows = category[:, None] == named[..., None, None, None]
     wanted = coloured[..., None, None, None]
-    shows &= (wanted == ANY_COLOUR) | (colour[:, None] == wanted)
-    cells = torch.arange(category.shape[-1], device=category.device)
-    within = ((cells + 0.5) / pixels).floor() == torch.arange(patches, device=category.device)[:, None]
-    seen = torch.einsum("pr,bmfrc,qc->bmfpq", within.float(), shows.float(), within.float()).flatten(3)
+    return shows & ((wanted == ANY_COLOUR) | (colour[:, None] == wanted))
+
+
+def shares(shows: Tensor, patches: int, pixels: float) -> Tensor:
+    """Return (B, M, F, patches * patches): the share that each patch has in what is seen of each named thing.
+
+    Args:
+        shows: (B, M, F, R, R) bool.
+        patches: along a side.
+        pixels: side of a patch, in cells.
+    """
+    cells = torch.arange(shows.shape[-1], device=shows.device)
+    within = (((cells + 0.5) / pixels).floor() == torch.arange(patches, device=shows.device)[:, None]).float()
+    seen = torch.einsum("pr,bmfrc,qc->bmfpq", within, shows.float(), within).flatten(3)
     return seen / seen.sum(dim=(2, 3), keepdim=True).clamp_min(1.0)
+
+
+def colour_words(shows: Tensor, colour: Tensor, words: Tensor, texts: Texts) -> Tensor:
+    """Return (B, M) the word for the colour of each named thing.
+
+    UNSUPERVISED where it is not seen or has many, and where the name is part of an answer, which goes on otherwise.
+
+    Args:
+        shows: (B, M, F, R, R) bool.
+        colour: (B, F, R, R) colours of the pictures' cells.
+        words: (K,) of each colour.
+        texts: that name the things.
+    """
+    each = (colour.flatten(1)[..., None] == torch.arange(len(words), device=words.device)).float()
+    counts = shows.flatten(2).float() @ each
+    most, best = counts.max(dim=-1)
+    followed = (texts.named[..., None] == texts.before[:, None]) & (texts.answer != UNSUPERVISED)[:, None]
+    known = (most > ONE_COLOUR * counts.sum(dim=-1)) & ~followed.any(dim=-1)
+    return torch.where(known, words[best], UNSUPERVISED)
 
 
 def columns_of(values: Tensor, columns: Tensor) -> Tensor:

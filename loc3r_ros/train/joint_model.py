@@ -107,7 +107,7 @@ class JointModel(nn.Module):
         loss, lessons = losses.total(self.weights), {}
         if self.grounding:
             lessons = self.lessons(batch, text, inputs, cache)
-            looks = torch.stack([lessons[name] for name in ("look", "refer", "ask", "stand")]).sum()
+            looks = torch.stack([lessons[name] for name in ("look", "refer", "ask", "stand", "tint")]).sum()
             loss = loss + self.grounding * looks + self.weights.layout * lessons["named"]
         return {"loss": loss, **vars(losses), **lessons, **scores}
 
@@ -132,6 +132,7 @@ class JointModel(nn.Module):
             "refer": refer(taught.names, pose_references(texts, where, known)),
             "ask": refer(taught.names, names),
             "stand": refer(taught.poses, poses),
+            "tint": language_loss(language, columns_of(text, texts.named), batch.tint),  # type: ignore[arg-type]
             "named": gaussian_nll(self.model.heads.layout_of(columns_of(text, texts.named)), where, known),
         }
 

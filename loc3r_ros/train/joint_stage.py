@@ -22,7 +22,7 @@ from loc3r_ros.model.checkpoint_files import write
 from loc3r_ros.prompt.template import PromptTemplate
 from loc3r_ros.train.config import TrainConfig
 from loc3r_ros.train.features import FeatureShelf, View
-from loc3r_ros.train.grounding import shares
+from loc3r_ros.train.grounding import colour_words, shares, showing
 from loc3r_ros.train.joint_model import JointModel
 from loc3r_ros.train.lora import merge_lora
 from loc3r_ros.train.packing import JointBatch, Room, TextRow, Texts, even_frames, join_texts, pack_texts
@@ -102,6 +102,7 @@ class JointStage(Stage):
         self.room = Room(joint.tokens, joint.suffixes) if joint.tokens else None
         self.is_static = self.room is not None and not joint.recompute
         names = Names.of(source.tokenizer)
+        self.colour_words = torch.tensor(names.answers)
         self.loader = TextLoader(
             self.store, self.maker, joint.suffixes, config.seed, joint.mirror, self.room, names, {}
         )
@@ -136,6 +137,7 @@ class JointStage(Stage):
         vision, camera = self.features.take([scene.view for scene in scenes], kept)
         truth = self._truth([scene.view for scene in scenes], kept)
         texts = pack_texts([scene.row for scene in scenes], vision.device, room)
+        shown, tint = self._shown(truth, texts) if self.config.joint.grounding else (None, None)
         patches = self.model_config.layout.patch_indices(len(kept), len(self.prefix))
         return JointBatch(
             prefix=torch.from_numpy(self.prefix).to(vision.device, non_blocking=True),
@@ -144,7 +146,8 @@ class JointStage(Stage):
             layout=truth["layout"].flatten(2, 3),
             layout_valid=truth["layout_valid"].flatten(2, 3),
             patches=torch.from_numpy(patches).to(vision.device, non_blocking=True),
-            shown=self._shown(truth, texts) if self.config.joint.grounding else None,
+            shown=shown,
+            tint=tint,
             texts=texts,
         )
 
@@ -158,10 +161,12 @@ class JointStage(Stage):
         truth = {name: torch.where(chosen, values.flip(3), values) for name, values in taken.items()}
         return truth | {"layout": torch.where(chosen[..., None], other, layout)}
 
-    def _shown(self, truth: Mapping[str, Tensor], texts: Texts) -> Tensor:
+    def _shown(self, truth: Mapping[str, Tensor], texts: Texts) -> tuple[Tensor, Tensor]:
         form = self.store.form
-        cells = form.patch_pixels / form.cell_pixels
-        return shares(truth["category"], truth["colour"], texts.category, texts.colour, form.patches, cells)
+        shows = showing(truth["category"], truth["colour"], texts.category, texts.colour)
+        words = self.colour_words.to(shows.device)
+        shown = shares(shows, form.patches, form.patch_pixels / form.cell_pixels)
+        return shown, colour_words(shows, truth["colour"], words, texts)
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         """Write the whole model: what was trained, the frozen networks and the tokenizer."""

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from loc3r_ros.errors import Loc3RError
+from loc3r_ros.errors import ConfigError, Loc3RError
 from loc3r_ros.train.checkpoints import keep_recipe, resume, save_checkpoint
 from loc3r_ros.train.config import Precision, TrainConfig
 from loc3r_ros.train.graphs import graphed
@@ -61,7 +61,7 @@ def train(name: str, stage: Stage, config: TrainConfig, run: Path, out: Path, li
         Steps done in all.
 
     Raises:
-        ConfigError: the run's folder holds another run.
+        ConfigError: the run's folder holds another run, or Muon is asked for under FSDP.
         TrainingError: the loss is not finite.
     """
     return Run(name, stage, config, run).go(out, limits or Limits())
@@ -74,6 +74,7 @@ class Run:
         self.started = time.monotonic()
         self.name, self.stage, self.config, self.folder = name, stage, config, folder
         self.accelerator = Accelerator(mixed_precision=mixed_precision(config.precision))
+        check_whole_matrices(config, self.accelerator.distributed_type)
         if self.accelerator.is_main_process:
             keep_recipe(folder, name, config)
         self.accelerator.wait_for_everyone()
@@ -277,6 +278,14 @@ def make_loader(stage: Stage, tasks: list[list[Task]], workers: int) -> DataLoad
 
 def _as_they_are(loaded: Any) -> Any:
     return loaded
+
+
+def check_whole_matrices(config: TrainConfig, distributed: DistributedType) -> None:
+    """Raise ConfigError where the recipe asks for Muon, but FSDP cuts the matrices that it steps."""
+    if config.optimiser.muon and distributed == DistributedType.FSDP:
+        raise ConfigError(
+            "The recipe asks for Muon, which steps whole matrices, but FSDP cuts them: give --set optimiser.muon=false."
+        )
 
 
 def mixed_precision(precision: Precision) -> str | None:

@@ -64,6 +64,7 @@ class JointBatch(NamedTuple):
         layout_valid: (B, F, patches) bool.
         patches: (F, patches) places of the patches' tokens in prefix and video.
         shown: (B, M, F, patches) share of each patch in what is seen of what the texts name, or None without lessons.
+        tint: (B, M) id of the word for the colour of what the texts name, UNSUPERVISED where unknown; None as well.
         texts: what stands behind the videos.
     """
 
@@ -74,6 +75,7 @@ class JointBatch(NamedTuple):
     layout_valid: Tensor
     patches: Tensor
     shown: Tensor | None
+    tint: Tensor | None
     texts: Texts
 
 

@@ -90,17 +90,18 @@ def joint_source(config: TrainConfig, folder: Path) -> Source:
     size = Loc3RConfig.load(folder / CONFIG_FILE)
     if config.joint.camera and not size.video.camera:
         raise ConfigError(f"The model in {folder} has no camera tokens: set joint.camera to false.")
+    tokenizer = TextTokenizer.load(folder)
     if config.from_scratch:
         tower = load_vision(folder)
         torch.manual_seed(config.seed)
         model = Loc3R(_with_camera(size, config.joint.camera))
-        begin_reading(model)
+        begin_reading(model, tokenizer)
         model.vision = tower
     else:
         model = load_model(folder, dtype=torch.float32)
         if not config.joint.camera:
             model.config, model.camera = _with_camera(size, False), None
-    return Source(model.train(), load_pose_prior(folder), TextTokenizer.load(folder))
+    return Source(model.train(), load_pose_prior(folder), tokenizer)
 
 
 def _with_camera(config: Loc3RConfig, camera: bool) -> Loc3RConfig:

@@ -7,7 +7,11 @@ from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 from loc3r_ros.model.config import preset
 from loc3r_ros.model.language import rotary
 from loc3r_ros.model.loc3r import Loc3R
-from loc3r_ros.train.beginning import EMBEDDING, begin_reading, neighbour_biases
+from loc3r_ros.prompt.tokenizer import TextTokenizer
+from loc3r_ros.resources import find_resource
+from loc3r_ros.train.beginning import EMBEDDING, begin_reading, neighbour_biases, word_forms
+
+TOKENIZER = TextTokenizer.load(find_resource("models/nano"))
 
 
 def alike(states, embeddings):
@@ -35,17 +39,32 @@ def test_every_layer_knows_what_a_token_is():
     ids = torch.randint(0, 2048, (2, 40))
     tower = {name: tensor.clone() for name, tensor in model.vision.state_dict().items()}
     before = kept(model, ids)
-    begin_reading(model)
+    begin_reading(model, TOKENIZER)
     after = kept(model, ids)
     assert after[3] > 0.5 and after[3] > 2 * before[3], (before, after)
     assert all(torch.equal(tensor, tower[name]) for name, tensor in model.vision.state_dict().items())
 
 
 @torch.no_grad()
+def test_the_forms_of_a_word_begin_alike():
+    torch.manual_seed(0)
+    model = Loc3R(preset("nano"))
+    begin_reading(model, TOKENIZER)
+    words = {text: TOKENIZER.encode(text, 1)[0] for text in (" red", "red", " sofa", "sofa")}
+    states = torch.nn.functional.normalize(model.language.embed_tokens.weight, dim=1)
+    red, answer, sofa, other = (states[token] for token in words.values())
+    assert red @ answer > 0.5 and sofa @ other > 0.5
+    assert abs(red @ sofa) < 0.4 and abs(red @ other) < 0.4
+    forms = {form.token: form for form in word_forms(TOKENIZER)}
+    assert forms[words[" red"]].word == forms[words["red"]].word != forms[words["sofa"]].word
+    assert forms[words[" red"]].kind == forms[words[" sofa"]].kind != forms[words["sofa"]].kind
+
+
+@torch.no_grad()
 def test_all_kinds_of_tokens_begin_at_one_size():
     torch.manual_seed(0)
     model = Loc3R(preset("nano"))
-    begin_reading(model)
+    begin_reading(model, TOKENIZER)
     patches = model.projector(torch.randn(50, model.config.vision.hidden_size))
     cameras = model.camera(torch.randn(50, model.config.pose_prior.camera_dim))
     words = model.language.embed_tokens.weight
@@ -71,7 +90,7 @@ def test_the_nearest_of_the_tokens_before_is_looked_at(head_dim, theta):
 def test_half_of_the_first_layers_heads_look_back():
     torch.manual_seed(0)
     model = Loc3R(preset("nano"))
-    begin_reading(model)
+    begin_reading(model, TOKENIZER)
     attention = model.language.layers[0].self_attn
     rows = attention.q_proj.bias.view(-1, attention.head_dim).abs().sum(dim=1) > 0
     assert rows.tolist() == [True, True, False, False]

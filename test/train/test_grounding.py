@@ -17,6 +17,7 @@ from loc3r_ros.train.grounding import (
     Taught,
     answer_references,
     attention_of,
+    colour_words,
     columns_of,
     log_look,
     look_loss,
@@ -24,6 +25,7 @@ from loc3r_ros.train.grounding import (
     pose_references,
     refer_loss,
     shares,
+    showing,
     watching,
 )
 from loc3r_ros.train.joint_stage import JointStage
@@ -39,6 +41,7 @@ def lesson(tiny_model, recipe, batch_of):
     batch_of(stage, tasks_at(config, 0))
     (letter,) = stage.source.tokenizer.encode("o", 1)
     stage.loader = replace(stage.loader, names=Names({(letter,): CLASSES.index("floor")}, {}))
+    stage.colour_words = torch.arange(len(COLOUR_NAMES))
     return stage, batch_of(stage, tasks_at(config, 0))
 
 
@@ -62,11 +65,23 @@ def test_each_patch_has_its_share():
     colour[0, 0, 0, :4], colour[0, 1, 4, 4] = 1, 2
     category[0, 1, 0, 0] = 5
     named, coloured = torch.tensor([[3, 3, 7, NOTHING]]), torch.tensor([[ANY_COLOUR, 2, ANY_COLOUR, ANY_COLOUR]])
-    shown = shares(category, colour, named, coloured, patches=2, pixels=2.5)[0]
+    shown = shares(showing(category, colour, named, coloured), patches=2, pixels=2.5)[0]
     # the middle of cell 2 lies on the border and belongs to the patch behind it
     torch.testing.assert_close(shown[0], torch.tensor([[0.4, 0.4, 0, 0], [0, 0, 0, 0.2]]))
     torch.testing.assert_close(shown[1], torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1.0]]))
     assert (shown[2:] == 0).all()
+
+
+def test_things_have_the_colour_that_is_seen_of_them(lesson):
+    category, colour = torch.full((1, 1, 3, 3), -100), torch.full((1, 1, 3, 3), -100)
+    category[0, 0, 0], colour[0, 0, 0] = 3, 1
+    category[0, 0, 1], colour[0, 0, 1] = 4, torch.tensor([0, 1, 2])  # of many colours
+    named, words = torch.tensor([[3, 4, 5, 3]]), torch.tensor([10, 11, 12])
+    texts = lesson[1].texts._replace(
+        named=torch.tensor([[1, 2, 3, 7]]), before=torch.tensor([[6, 7]]), answer=torch.tensor([[20, 21]])
+    )
+    shows = showing(category, colour, named, torch.full((1, 4), ANY_COLOUR))
+    assert colour_words(shows, colour, words, texts).tolist() == [[11, UNSUPERVISED, UNSUPERVISED, UNSUPERVISED]]
 
 
 def test_named_things_lie_where_their_patches_do():

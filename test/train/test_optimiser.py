@@ -4,9 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import DistributedType
 from torch import nn
 
-from loc3r_ros.train.config import OptimiserConfig
+from loc3r_ros.errors import ConfigError
+from loc3r_ros.model.checkpoint import load_pose_prior
+from loc3r_ros.train.config import OptimiserConfig, TrainConfig
+from loc3r_ros.train.loop import check_whole_matrices
 from loc3r_ros.train.optimiser import Muon, make_optimisers, orthogonalised
 
 
@@ -62,3 +66,22 @@ def test_matrices_of_one_shape_move_as_each_alone():
             optimiser.step()
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_the_layers_of_the_pose_prior_take_orthogonal_steps_too(tiny_model):
+    prior = load_pose_prior(tiny_model)
+    muon, adam = make_optimisers(prior, OptimiserConfig(muon=True))
+    names = {id(one): name for name, one in prior.named_parameters()}
+    orthogonal, rest = (
+        {names[id(one)] for group in each.param_groups for one in group["params"]} for each in (muon, adam)
+    )
+    assert {"enc_blocks.0.mlp.fc1.weight", "dec_blocks.0.cross_attn.projq.weight"} <= orthogonal
+    assert {"patch_embed.proj.weight", "downstream_head.pose_head.mlp.fc1.weight", "enc_blocks.0.mlp.fc1.bias"} <= rest
+
+
+def test_muon_is_refused_where_matrices_are_cut():
+    config = TrainConfig(optimiser=OptimiserConfig(muon=True))
+    check_whole_matrices(config, DistributedType.MULTI_GPU)
+    check_whole_matrices(TrainConfig(), DistributedType.FSDP)
+    with pytest.raises(ConfigError, match="whole matrices"):
+        check_whole_matrices(config, DistributedType.FSDP)
