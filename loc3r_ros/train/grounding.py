@@ -107,15 +107,15 @@ def log_look(
     return look.log_softmax(dim=-1)
 
 
-def look_loss(log_look: Tensor, shown: Tensor) -> Tensor:
-    """Return the cross-entropy between where mentions look and the patches that show what they name.
+def look_loss(log_look: Tensor, share: Tensor) -> Tensor:
+    """Return the cross-entropy between where tokens look and where they are to look.
 
     Args:
-        log_look: (B, heads, M, patches) of all frames' patches.
-        shown: (B, M, patches) share of each patch, 1 in sum; 0 where nothing is shown.
+        log_look: (B, heads, M, P) of M tokens at P others, such as all frames' patches.
+        share: (B, G, M, P) what each of G groups of heads is to look at, 1 in sum; 0 where a token is not taught.
     """
-    entropy = -(shown[:, None] * log_look).sum(dim=-1).mean(dim=1)
-    return masked_mean(entropy, shown.sum(dim=-1) > 0)
+    entropy = -(share[:, :, None] * log_look.unflatten(1, (share.shape[1], -1))).sum(dim=-1).mean(dim=(1, 2))
+    return masked_mean(entropy, share.sum(dim=(1, 3)) > 0)
 
 
 def places(shown: Tensor, layout: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,9 +208,7 @@ def refer_loss(attention: Qwen2Attention, inputs: Inputs, keys: Tensor, texts: T
     own = texts.text[:, None] == texts.text.gather(1, to.columns)[..., None]
     own &= torch.arange(size, device=keys.device) <= to.columns[..., None]
     seen = torch.cat((own.new_ones(*own.shape[:2], before), own), dim=-1)
-    look = log_look(attention, inputs, keys, to.columns, seen)[..., before:]
-    share = to.share.repeat_interleave(look.shape[1] // to.share.shape[1], dim=1)
-    return masked_mean(-(share * look).sum(dim=-1).mean(dim=1), to.share.sum(dim=(1, 3)) > 0)
+    return look_loss(log_look(attention, inputs, keys, to.columns, seen)[..., before:], to.share)
 
 
 def showing(category: Tensor, colour: Tensor, named: Tensor, coloured: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ class JointModel(nn.Module):
         where, known = places(shown, batch.layout.flatten(1, 2), batch.layout_valid.flatten(1, 2))
         names, poses = answer_references(texts)
         return {
-            "look": torch.stack([look_loss(look.index_select(-1, patches), shown) for look in looks]).mean(),
+            "look": torch.stack([look_loss(look.index_select(-1, patches), shown[:, None]) for look in looks]).mean(),
             "refer": refer(taught.names, pose_references(texts, where, known)),
             "ask": refer(taught.names, names),
             "stand": refer(taught.poses, poses),

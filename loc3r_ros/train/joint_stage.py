@@ -102,7 +102,6 @@ class JointStage(Stage):
         self.room = Room(joint.tokens, joint.suffixes) if joint.tokens else None
         self.is_static = self.room is not None and not joint.recompute
         names = Names.of(source.tokenizer)
-        self.colour_words = torch.tensor(names.answers)
         self.loader = TextLoader(
             self.store, self.maker, joint.suffixes, config.seed, joint.mirror, self.room, names, {}
         )
@@ -164,7 +163,7 @@ class JointStage(Stage):
     def _shown(self, truth: Mapping[str, Tensor], texts: Texts) -> tuple[Tensor, Tensor]:
         form = self.store.form
         shows = showing(truth["category"], truth["colour"], texts.category, texts.colour)
-        words = self.colour_words.to(shows.device)
+        words = torch.tensor(self.loader.names.answers, device=shows.device)
         shown = shares(shows, form.patches, form.patch_pixels / form.cell_pixels)
         return shown, colour_words(shows, truth["colour"], words, texts)
 

@@ -40,8 +40,8 @@ def lesson(tiny_model, recipe, batch_of):
     stage = JointStage(joint_source(config, tiny_model), config)
     batch_of(stage, tasks_at(config, 0))
     (letter,) = stage.source.tokenizer.encode("o", 1)
-    stage.loader = replace(stage.loader, names=Names({(letter,): CLASSES.index("floor")}, {}))
-    stage.colour_words = torch.arange(len(COLOUR_NAMES))
+    names = Names({(letter,): CLASSES.index("floor")}, {}, answers=tuple(range(len(COLOUR_NAMES))))
+    stage.loader = replace(stage.loader, names=names)
     return stage, batch_of(stage, tasks_at(config, 0))
 
 
@@ -95,7 +95,7 @@ def test_named_things_lie_where_their_patches_do():
 def test_the_lesson_is_least_where_words_look_at_what_they_name():
     shown = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]])
     looks = [torch.tensor(weights).log().expand(1, 2, 2, 3) for weights in ([0.5, 0.5, 1e-6], [0.6, 0.3, 0.1])]
-    right, wrong = (float(look_loss(look, shown)) for look in looks)
+    right, wrong = (float(look_loss(look, shown[:, None])) for look in looks)
     assert right == pytest.approx(np.log(2)) and wrong > right + 0.1
 
 
@@ -143,7 +143,7 @@ def test_words_learn_to_look(lesson):
         optimiser.zero_grad()
         seen.append((scalars["look"].item(), scalars["named"].item()))
     shown = batch.shown.flatten(2)
-    least = float(look_loss(shown.clamp_min(1e-9).log()[:, None], shown))
+    least = float(look_loss(shown.clamp_min(1e-9).log()[:, None], shown[:, None]))
     assert seen[-1][0] - least < 0.7 * (seen[0][0] - least)
     assert seen[-1][1] < seen[0][1] - 0.3
 
