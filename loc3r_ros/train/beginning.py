@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
+from loc3r_ros.data.mentions import Names, Words
 from loc3r_ros.model.language import LanguageModel, frequencies
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.tokenizer import TextTokenizer
+from loc3r_ros.train.grounding import Taught, attention_of
 
 EMBEDDING = 0.3
 """Standard deviation of what enters the first layer: words, newlines, projected patches and cameras."""
@@ -25,6 +28,8 @@ NEARNESS = 3.5
 """Bias of queries and keys of the heads that look back: over half of their attention falls on the token before."""
 FAINT = 0.3
 """Weight of the contents in those heads."""
+COPIED = 0.25
+"""Size of what a taught head hands on, of what it looks at."""
 SLOWEST = 0.015
 """Rotation per token, radians, below which a pair of channels says too little of where its neighbours stand."""
 
@@ -38,7 +43,9 @@ def begin_reading(model: Loc3R, tokenizer: TextTokenizer) -> None:
     residual stream share one unit (Radford et al., "GPT-2", 2019). Half of the first layer's heads look at the token
     before, which every language model learns to do and which joins "red" and "sofa"; from random weights that takes
     longer than all the rest (docs/nano.md). The forms of a word begin alike: " red" is asked about, "red" is answered,
-    and without that each answer would have to be learnt as a new word. The random numbers are torch's global ones.
+    and without that each answer would have to be learnt as a new word. Heads that are taught where to look hand on
+    what they find there, in the words for it and as the layout head reads it, so that what patches know names will
+    know, and then poses and answers. The random numbers are torch's global ones.
     """
     language = model.language
     additions = 2 * len(language.layers)
@@ -56,6 +63,7 @@ def begin_reading(model: Loc3R, tokenizer: TextTokenizer) -> None:
     nn.init.normal_(model.newline, std=EMBEDDING)
     nn.init.constant_(language.norm.weight, LOGITS / EMBEDDING)
     _look_back(language)
+    _hand_on(model, Names.of(tokenizer))
 
 
 class Form(NamedTuple):
@@ -103,6 +111,54 @@ def _look_back(language: LanguageModel) -> None:
         rows = count * attention.head_dim
         projection.weight[:rows] *= FAINT
         projection.bias[:rows] = bias.repeat(count)
+
+
+def _hand_on(model: Loc3R, names: Names) -> None:
+    """Let the taught half of the heads copy the part of what they look at that says what it is and where.
+
+    Names get it in the directions that it has in patches, so do poses from names, and answers from the first name. The
+    last name, `<Pos>` and `<Ori>` go to directions of their own: a layer can put together what it can tell apart.
+    """
+    language, config = model.language, model.language.config
+    named = [_words(language.embed_tokens.weight, words) for words in (names.colour, names.category)]
+    blocks = _blocks(torch.cat((model.heads.layout.weight, *named)), config.head_dim)
+    taught = Taught.of(language)
+    for layer in {*taught.words, taught.poses}:
+        _copy(attention_of(language, layer), True, blocks[0], (blocks[0], blocks[0]))
+    answers = attention_of(language, taught.answers)
+    own = [blocks[number % len(blocks)] for number in range(4)]
+    _copy(answers, True, own[0], (own[0], own[1]))
+    _copy(answers, False, own[0], (own[2], own[3]))
+
+
+def _copy(attention: Qwen2Attention, later: bool, read: Tensor, written: tuple[Tensor, Tensor]) -> None:
+    """Let half of the heads read (head_dim, width) directions, and each half of those write it to other ones."""
+    values = attention.v_proj.weight.unflatten(0, (-1, attention.head_dim))
+    outputs = attention.o_proj.weight.unflatten(1, (-1, attention.head_dim))
+    values[_half(len(values), later)] = read
+    heads = range(outputs.shape[1])[_half(outputs.shape[1], later)]
+    for number, head in enumerate(heads):
+        outputs[:, head] = written[2 * number // len(heads)].T * COPIED
+
+
+def _half(count: int, later: bool) -> slice:
+    return slice(count // 2, None) if later else slice(max(1, count // 2))
+
+
+def _words(embeddings: Tensor, words: Words) -> Tensor:
+    """Return (meanings, width) what the forms of each word begin with."""
+    forms: defaultdict[int, set[int]] = defaultdict(set)
+    for ids, meaning in words.items():
+        forms[meaning].add(ids[-1])
+    means = [embeddings[sorted(forms[meaning])].mean(dim=0) for meaning in sorted(forms)]
+    return torch.stack(means) if means else embeddings[:0]
+
+
+def _blocks(directions: Tensor, size: int) -> Tensor:
+    """Return (width / size, size, width) orthonormal rows; those of the first block span (N, width) directions."""
+    width = directions.shape[1]
+    rows = torch.cat((directions, torch.randn(width, width)))[:width]
+    return torch.linalg.qr(rows.T)[0].T[: width // size * size].unflatten(0, (-1, size))
 
 
 def neighbour_biases(head_dim: int, theta: float) -> tuple[Tensor, Tensor]:

@@ -55,6 +55,7 @@ class OptimiserConfig:
         beta2: decay of the second moment.
         clip: largest norm of the gradient.
         muon: the layers' matrices take orthogonal steps instead (see `train.optimiser`); not under FSDP.
+        muon_decay: weight decay of those, which bounds what a layer adds (rate / decay steps are remembered).
     """
 
     rate: float = 1e-3
@@ -64,6 +65,7 @@ class OptimiserConfig:
     beta2: float = 0.99
     clip: float = 1.0
     muon: bool = False
+    muon_decay: float = 0.0
 
 
 @dataclass(frozen=True)

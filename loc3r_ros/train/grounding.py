@@ -35,28 +35,31 @@ class Taught(NamedTuple):
     """Layers in which tokens are taught where to look.
 
     The first layer joins a colour and its noun, so that the second can tell what is named; by the middle one the
-    patches know where they lie, and after it the words know, too.
+    patches know where they lie, and after it the words know, too. Answers come last: they need what words and poses
+    know, and a layer to put it together.
 
     Attributes:
         words: where names look at patches.
-        names: where poses and answers look at names.
-        poses: where answers look at poses.
+        poses: where `<Pos>` and `<Ori>` look at names.
+        answers: where answers look at names, and with the other half of the heads at poses.
     """
 
     words: list[int]
-    names: int
     poses: int
+    answers: int
 
     @classmethod
     def of(cls, language: LanguageModel) -> Taught:
         """Return those of a language model."""
-        middle, last = len(language.layers) // 2, len(language.layers) - 1
-        return cls(sorted({1, middle}), min(middle + 1, last), min(middle + 2, last))
+        last = len(language.layers) - 1
+        middle = min(max(1, last // 2), last)
+        poses = min(middle + 1, last)
+        return cls(sorted({min(1, last), middle}), poses, max(poses, last - 1))
 
     @property
     def layers(self) -> set[int]:
         """All of them."""
-        return {*self.words, self.names, self.poses}
+        return {*self.words, self.poses, self.answers}
 
 
 def attention_of(language: LanguageModel, layer: int) -> Qwen2Attention:
@@ -84,9 +87,14 @@ def watching(language: LanguageModel) -> Iterator[dict[int, Inputs]]:
 
 
 def log_look(
-    attention: Qwen2Attention, inputs: Inputs, keys: Tensor, columns: Tensor, seen: Tensor | None = None
+    attention: Qwen2Attention,
+    inputs: Inputs,
+    keys: Tensor,
+    columns: Tensor,
+    seen: Tensor | None = None,
+    later: bool = True,
 ) -> Tensor:
-    """Return the (B, heads / 2, M, P) log attention of tokens to P tokens of a cache, in the later heads.
+    """Return the (B, heads / 2, M, P) log attention of tokens to P tokens of a cache, in half of the heads.
 
     Args:
         attention: of a taught layer.
@@ -94,6 +102,7 @@ def log_look(
         keys: (B, kv_heads, P, head_dim) of the layer's cache.
         columns: (B, M) of the tokens.
         seen: (B, M, P) bool, what each token sees; all where None.
+        later: whether in the later half.
     """
     cosine, sine = (columns_of(part, columns)[:, None] for part in inputs["position_embeddings"])
     queries = attention.q_proj(columns_of(inputs["hidden_states"], columns))
@@ -101,7 +110,8 @@ def log_look(
     queries = queries * cosine + rotate_half(queries) * sine
     keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
     half = queries.shape[1] // 2
-    look = (queries[:, half:] @ keys[:, half:].transpose(-1, -2).to(queries.dtype)).float() * attention.scaling
+    heads = slice(half, None) if later else slice(half)
+    look = (queries[:, heads] @ keys[:, heads].transpose(-1, -2).to(queries.dtype)).float() * attention.scaling
     if seen is not None:
         look = look.masked_fill(~seen[:, None], torch.finfo(torch.float32).min)
     return look.log_softmax(dim=-1)
@@ -172,19 +182,52 @@ def answer_references(texts: Texts) -> tuple[Referred, Referred]:
     First the names in the question: the first one for one group of heads, the last for the other, since what is asked
     is often how two things lie to each other. Then the pose that is asked from: `<Pos>` and `<Ori>`.
     """
-    number = texts.text.gather(1, texts.before)
-    text = number.clamp_min(0)
+    names = _shared(texts, texts.named, torch.stack(question_names(texts), dim=1))
+    text = texts.text.gather(1, texts.before).clamp_min(0)
     asked = (texts.answer != UNSUPERVISED)[..., None]
-    named = texts.named[:, None]
-    question = asked & (texts.text.gather(1, texts.named)[:, None] == number[..., None])
-    question &= (named > texts.orientation.gather(1, text)[..., None]) & (named <= texts.before[..., None])
-    order = question.long()
-    first, last = question & (order.cumsum(-1) == 1), question & (order.flip(-1).cumsum(-1).flip(-1) == 1)
-    names = _shared(texts, texts.named, torch.stack((first, last), dim=1))
     posed = asked & texts.posed.gather(1, text)[..., None]
     mine = posed & (torch.arange(texts.posed.shape[1], device=text.device) == text[..., None])
     poses = [_shared(texts, columns, mine[:, None]) for columns in (texts.position, texts.orientation)]
     return Referred(texts.before, names), Referred(texts.before, torch.cat(poses, dim=1))
+
+
+def question_names(texts: Texts) -> tuple[Tensor, Tensor]:
+    """Return (B, A, M) bool: of M mentions the first and the last in the question to each of A tokens of answers."""
+    number = texts.text.gather(1, texts.before)
+    named, begins = texts.named[:, None], texts.orientation.gather(1, number.clamp_min(0))
+    question = (texts.answer != UNSUPERVISED)[..., None]
+    question = question & (texts.text.gather(1, texts.named)[:, None] == number[..., None])
+    question &= (named > begins[..., None]) & (named <= texts.before[..., None])
+    order = question.long()
+    return question & (order.cumsum(-1) == 1), question & (order.flip(-1).cumsum(-1).flip(-1) == 1)
+
+
+def seen_from(texts: Texts, where: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where the things that are asked about lie, seen from where it is asked, and how far from each other.
+
+    Args:
+        texts: with A tokens of answers and M mentions.
+        where: (B, M, 2) places of what they name.
+        known: (B, M) whether they are known.
+
+    Returns:
+        (B, A, 5) metres: forward and left of the first and of the last name, and the distance between both; and
+        (B, A, 5) bool, what of that is known.
+    """
+    text = texts.text.gather(1, texts.before).clamp_min(0)
+    pose, posed = columns_of(texts.pose, text), texts.posed.gather(1, text)
+    cosine, sine = pose[..., 2].cos(), pose[..., 2].sin()
+    places, there, views = [], [], []
+    for names in question_names(texts):
+        place = names.float() @ where
+        ahead = place - pose[..., :2]
+        forward, left = ahead[..., 0] * cosine + ahead[..., 1] * sine, ahead[..., 1] * cosine - ahead[..., 0] * sine
+        places.append(place)
+        there.append((names & known[:, None]).any(dim=-1))
+        views += [forward, left]
+    distance = (places[0] - places[1]).norm(dim=-1)
+    seen = [there[0] & posed] * 2 + [there[1] & posed] * 2 + [there[0] & there[1]]
+    return torch.stack([*views, distance], dim=-1), torch.stack(seen, dim=-1)
 
 
 def _shared(texts: Texts, columns: Tensor, chosen: Tensor) -> Tensor:
@@ -193,7 +236,9 @@ def _shared(texts: Texts, columns: Tensor, chosen: Tensor) -> Tensor:
     return none.scatter_add(-1, columns[:, None, None].expand_as(chosen), chosen.float())
 
 
-def refer_loss(attention: Qwen2Attention, inputs: Inputs, keys: Tensor, texts: Texts, to: Referred) -> Tensor:
+def refer_loss(
+    attention: Qwen2Attention, inputs: Inputs, keys: Tensor, texts: Texts, to: Referred, later: bool = True
+) -> Tensor:
     """Return the cross-entropy between where tokens of texts look and what they refer to.
 
     Args:
@@ -202,13 +247,14 @@ def refer_loss(attention: Qwen2Attention, inputs: Inputs, keys: Tensor, texts: T
         keys: (B, kv_heads, P + S, head_dim) of the layer, for P tokens before the S tokens of the texts.
         texts: the texts.
         to: what is referred to.
+        later: whether the later half of the heads is taught.
     """
     size = texts.ids.shape[1]
     before = keys.shape[2] - size
     own = texts.text[:, None] == texts.text.gather(1, to.columns)[..., None]
     own &= torch.arange(size, device=keys.device) <= to.columns[..., None]
     seen = torch.cat((own.new_ones(*own.shape[:2], before), own), dim=-1)
-    return look_loss(log_look(attention, inputs, keys, to.columns, seen)[..., before:], to.share)
+    return look_loss(log_look(attention, inputs, keys, to.columns, seen, later)[..., before:], to.share)
 
 
 def showing(category: Tensor, colour: Tensor, named: Tensor, coloured: Tensor) -> Tensor:

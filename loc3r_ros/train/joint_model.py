@@ -15,7 +15,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from loc3r_ros.data.suffixes import UNSUPERVISED
 from loc3r_ros.model.circular import circular_mean
 from loc3r_ros.model.heads import Gaussian
-from loc3r_ros.model.language import Cache, cache_length
+from loc3r_ros.model.language import Cache
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.model.losses import (
     Losses,
@@ -26,20 +26,8 @@ from loc3r_ros.model.losses import (
     masked_mean,
 )
 from loc3r_ros.model.vision import pool_patches
-from loc3r_ros.train.grounding import (
-    Inputs,
-    Referred,
-    Taught,
-    answer_references,
-    attention_of,
-    columns_of,
-    log_look,
-    look_loss,
-    places,
-    pose_references,
-    refer_loss,
-    watching,
-)
+from loc3r_ros.train.grounding import columns_of, watching
+from loc3r_ros.train.lessons import LOOKS, PLACES, Lessons, Watched, total
 from loc3r_ros.train.lora import add_lora
 from loc3r_ros.train.packing import JointBatch, Texts, visible
 
@@ -69,6 +57,7 @@ class JointModel(nn.Module):
     ) -> None:
         super().__init__()
         self.grounding = grounding
+        self.lessons = Lessons(model.config.language.hidden_size)
         model.vision = nn.Identity()  # type: ignore[assignment]
         self.model = model
         self.weights = weights
@@ -106,35 +95,9 @@ class JointModel(nn.Module):
             )
         loss, lessons = losses.total(self.weights), {}
         if self.grounding:
-            lessons = self.lessons(batch, text, inputs, cache)
-            looks = torch.stack([lessons[name] for name in ("look", "refer", "ask", "stand", "tint")]).sum()
-            loss = loss + self.grounding * looks + self.weights.layout * lessons["named"]
+            lessons = self.lessons(self.model, batch, text, Watched(inputs, cache))
+            loss = loss + self.grounding * total(lessons, LOOKS) + self.weights.layout * total(lessons, PLACES)
         return {"loss": loss, **vars(losses), **lessons, **scores}
-
-    def lessons(self, batch: JointBatch, text: Tensor, inputs: dict[int, Inputs], cache: Cache) -> dict[str, Tensor]:
-        """Return how wrong tokens look, and how wrong the place is that words say of what they name."""
-        language, texts, patches = self.model.language, batch.texts, batch.patches.flatten()
-        shown = batch.shown.flatten(2)  # type: ignore[union-attr]
-        before = cache_length(cache) - texts.ids.shape[1]
-        taught = Taught.of(language)
-        looks = [
-            log_look(attention_of(language, layer), inputs[layer], cache[layer].keys[:, :, :before], texts.named)
-            for layer in taught.words
-        ]
-
-        def refer(layer: int, to: Referred) -> Tensor:
-            return refer_loss(attention_of(language, layer), inputs[layer], cache[layer].keys, texts, to)
-
-        where, known = places(shown, batch.layout.flatten(1, 2), batch.layout_valid.flatten(1, 2))
-        names, poses = answer_references(texts)
-        return {
-            "look": torch.stack([look_loss(look.index_select(-1, patches), shown[:, None]) for look in looks]).mean(),
-            "refer": refer(taught.names, pose_references(texts, where, known)),
-            "ask": refer(taught.names, names),
-            "stand": refer(taught.poses, poses),
-            "tint": language_loss(language, columns_of(text, texts.named), batch.tint),  # type: ignore[arg-type]
-            "named": gaussian_nll(self.model.heads.layout_of(columns_of(text, texts.named)), where, known),
-        }
 
     def hidden(self, batch: JointBatch) -> tuple[Tensor, Tensor, Cache]:
         """Return the hidden states of patches (B, F, patches, width) and texts (B, S, width), and the cache of both."""

@@ -37,7 +37,7 @@ def make_optimisers(module: nn.Module, config: OptimiserConfig) -> list[torch.op
     ]
     on_gpu = all(one.is_cuda for one in rest)
     adam = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, config.beta2), fused=on_gpu)
-    return [Muon(orthogonal, config.rate, config.weight_decay), adam] if orthogonal else [adam]
+    return [Muon(orthogonal, config.rate, config.muon_decay), adam] if orthogonal else [adam]
 
 
 class Muon(torch.optim.Optimizer):

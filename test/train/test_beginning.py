@@ -4,12 +4,14 @@ import pytest
 import torch
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
+from loc3r_ros.data.dense import COLOUR_NAMES
 from loc3r_ros.model.config import preset
 from loc3r_ros.model.language import rotary
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.resources import find_resource
-from loc3r_ros.train.beginning import EMBEDDING, begin_reading, neighbour_biases, word_forms
+from loc3r_ros.train.beginning import COPIED, EMBEDDING, begin_reading, neighbour_biases, word_forms
+from loc3r_ros.train.grounding import Taught, attention_of
 
 TOKENIZER = TextTokenizer.load(find_resource("models/nano"))
 
@@ -52,9 +54,10 @@ def test_the_forms_of_a_word_begin_alike():
     begin_reading(model, TOKENIZER)
     words = {text: TOKENIZER.encode(text, 1)[0] for text in (" red", "red", " sofa", "sofa")}
     states = torch.nn.functional.normalize(model.language.embed_tokens.weight, dim=1)
-    red, answer, sofa, other = (states[token] for token in words.values())
-    assert red @ answer > 0.5 and sofa @ other > 0.5
-    assert abs(red @ sofa) < 0.4 and abs(red @ other) < 0.4
+    pairs = torch.tensor([[TOKENIZER.encode(text, 1)[0] for text in (name, f" {name}")] for name in COLOUR_NAMES])
+    alike = states[pairs[:, 0]] @ states[pairs[:, 1]].T
+    others = alike[~torch.eye(len(alike), dtype=torch.bool)]
+    assert alike.diagonal().mean() > 0.55 and alike.diagonal().min() > others.max() and others.abs().mean() < 0.2
     forms = {form.token: form for form in word_forms(TOKENIZER)}
     assert forms[words[" red"]].word == forms[words["red"]].word != forms[words["sofa"]].word
     assert forms[words[" red"]].kind == forms[words[" sofa"]].kind != forms[words["sofa"]].kind
@@ -95,3 +98,40 @@ def test_half_of_the_first_layers_heads_look_back():
     rows = attention.q_proj.bias.view(-1, attention.head_dim).abs().sum(dim=1) > 0
     assert rows.tolist() == [True, True, False, False]
     assert (attention.k_proj.bias.view(-1, attention.head_dim).abs().sum(dim=1) > 0).tolist() == [True, False]
+
+
+@torch.no_grad()
+def test_taught_heads_hand_on_words_and_places_and_answers_can_tell_them_apart():
+    torch.manual_seed(0)
+    model = Loc3R(preset("nano"))
+    begin_reading(model, TOKENIZER)
+    language, taught = model.language, Taught.of(model.language)
+    token = language.embed_tokens.weight[TOKENIZER.encode(" sofa", 1)[0]]
+    places = model.heads.layout.weight
+
+    def handed(layer, head, what):
+        attention = attention_of(language, layer)
+        size, shared = attention.head_dim, attention.num_key_value_groups
+        values = attention.v_proj.weight.unflatten(0, (-1, size))[head // shared]
+        return attention.o_proj.weight.unflatten(1, (-1, size))[:, head] @ (values @ what)
+
+    for layer in {*taught.words, taught.poses}:
+        for head in (2, 3):
+            torch.testing.assert_close(handed(layer, head, places[0]), COPIED * places[0])
+            assert torch.cosine_similarity(handed(layer, head, token), token, dim=0) > 0.7
+    heard = [handed(taught.answers, head, places[0]) for head in range(4)]  # `<Pos>`, `<Ori>`, first and last name
+    torch.testing.assert_close(heard[2], COPIED * places[0])
+    products = torch.stack(heard) @ torch.stack(heard).T
+    torch.testing.assert_close(products, torch.diag(products.diagonal()), atol=1e-5, rtol=0)
+    assert products.diagonal().min() > 0
+
+
+@torch.no_grad()
+def test_a_model_begins_the_same_from_the_same_seed():
+    states = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        model = Loc3R(preset("nano"))
+        begin_reading(model, TOKENIZER)
+        states.append(model.state_dict())
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())

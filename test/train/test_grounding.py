@@ -23,7 +23,9 @@ from loc3r_ros.train.grounding import (
     look_loss,
     places,
     pose_references,
+    question_names,
     refer_loss,
+    seen_from,
     shares,
     showing,
     watching,
@@ -180,6 +182,8 @@ def test_an_answer_refers_to_the_names_in_its_question_and_to_where_it_is_asked_
         before=torch.tensor([[8, 9, 15, 0]]),
         answer=torch.tensor([[5, 6, 7, UNSUPERVISED]]),
     )
+    first, last = question_names(texts)
+    assert [one[0].nonzero().tolist() for one in (first, last)] == [[[0, 1], [1, 1], [2, 4]], [[0, 2], [1, 3], [2, 4]]]
     names, poses = answer_references(texts)
     assert names.share[0].nonzero().tolist() == [[0, 0, 4], [0, 1, 4], [0, 2, 13], [1, 0, 6], [1, 1, 9], [1, 2, 13]]
     assert poses.share[0].nonzero().tolist() == [[0, 0, 2], [0, 1, 2], [1, 0, 3], [1, 1, 3]]
@@ -187,11 +191,53 @@ def test_an_answer_refers_to_the_names_in_its_question_and_to_where_it_is_asked_
         assert torch.equal(to.columns, texts.before) and to.share.max() == 1
 
 
+def test_what_is_asked_about_lies_where_it_is_seen_from_the_pose(lesson):
+    texts = lesson[1].texts._replace(
+        ids=torch.zeros(1, 20, dtype=torch.long),
+        text=torch.tensor([[0] * 11 + [1] * 7 + [-1] * 2]),
+        named=torch.tensor([[1, 4, 6, 13, 15]]),  # in the situation, twice in the question; twice in the other question
+        position=torch.tensor([[2, 11]]),
+        orientation=torch.tensor([[3, 12]]),
+        pose=torch.tensor([[[1.0, 1.0, np.pi / 2], [0.0, 0.0, 0.0]]]),
+        posed=torch.tensor([[True, False]]),
+        before=torch.tensor([[8, 16, 0]]),
+        answer=torch.tensor([[5, 7, UNSUPERVISED]]),
+    )
+    where = torch.tensor([[[9.0, 9.0], [1.0, 3.0], [4.0, 1.0], [0.0, 0.0], [3.0, 4.0]]])
+    metres, known = seen_from(texts, where, torch.tensor([[True, True, True, True, False]]))
+    assert known[0].tolist() == [[True] * 5, [False] * 5, [False] * 5]
+    # two metres in front, three to the right; from one to the other
+    torch.testing.assert_close(metres[0, 0], torch.tensor([2.0, 0.0, 0.0, -3.0, 13**0.5]))
+    everything, known = seen_from(texts, where, torch.ones(1, 5, dtype=torch.bool))
+    assert known[0, 1].tolist() == [False] * 4 + [True] and float(everything[0, 1, 4]) == 5.0
+
+
+@torch.no_grad()
+def test_each_half_of_the_heads_is_taught_its_own(lesson):
+    stage, batch = lesson
+    module, language, texts = stage.module.eval(), stage.module.model.language, batch.texts
+    layer = Taught.of(language).answers
+    attention = attention_of(language, layer)
+    with watching(language) as inputs:
+        _, _, cache = module.hidden(batch)
+    keys = cache[layer].keys
+    earlier, later = (log_look(attention, inputs[layer], keys, texts.before, later=half) for half in (False, True))
+    assert earlier.shape == later.shape == (*later.shape[:1], language.config.heads // 2, *later.shape[2:])
+    size = attention.head_dim * language.config.heads // 2
+    attention.q_proj.weight[size:] *= -1
+    attention.q_proj.bias[size:] *= -1
+    turned = log_look(attention, inputs[layer], keys, texts.before, later=True)
+    assert torch.equal(log_look(attention, inputs[layer], keys, texts.before, later=False), earlier)
+    assert not torch.allclose(turned, later)
+    attention.q_proj.weight[size:] *= -1
+    attention.q_proj.bias[size:] *= -1
+
+
 @torch.no_grad()
 def test_the_loss_of_what_a_pose_refers_to_is_of_the_attention_that_the_layer_pays(lesson, monkeypatch):
     stage, batch = lesson
     module, language, texts = stage.module.eval(), stage.module.model.language, batch.texts
-    layer = Taught.of(language).names
+    layer = Taught.of(language).poses
     attention, paid = attention_of(language, layer), payments(language, layer, monkeypatch)
     with watching(language) as inputs:
         _, text, cache = module.hidden(batch)

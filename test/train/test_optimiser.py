@@ -41,6 +41,18 @@ def test_a_step_is_as_long_as_adamws():
     assert float(matrix.detach().square().mean().sqrt()) == pytest.approx(0.2 * 0.01, rel=0.2)
 
 
+def test_a_layer_stays_bounded_by_its_own_decay():
+    module = Small()
+    muon, adam = make_optimisers(module, OptimiserConfig(rate=0.01, weight_decay=0.1, muon=True, muon_decay=2.0))
+    assert muon.param_groups[0]["weight_decay"] == 2.0 and adam.param_groups[0]["weight_decay"] == 0.1
+    weight = module.layers[0].weight
+    for _ in range(400):
+        weight.grad = torch.ones_like(weight)
+        muon.step()
+    # where a step adds what decays: 0.2 sqrt(6) / 2 for a matrix of rank one, whose step has a singular value near 1
+    assert 0.6 < float(torch.linalg.matrix_norm(weight.detach(), 2)) / (0.2 * 6**0.5 / 2) < 1.2
+
+
 def test_matrices_of_layers_take_orthogonal_steps_and_all_else_adamws():
     module, config = Small(), OptimiserConfig(weight_decay=0.1, muon=True)
     module.layers[1].bias.requires_grad_(False)
