@@ -14,7 +14,7 @@ from loc3r_ros.data.mentions import Names, Words
 from loc3r_ros.model.language import LanguageModel, frequencies
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.tokenizer import TextTokenizer
-from loc3r_ros.train.grounding import Taught, attention_of
+from loc3r_ros.train.grounding import Taught, attention_of, half_of
 
 EMBEDDING = 0.3
 """Standard deviation of what enters the first layer: words, newlines, projected patches and cameras."""
@@ -135,14 +135,10 @@ def _copy(attention: Qwen2Attention, later: bool, read: Tensor, written: tuple[T
     """Let half of the heads read (head_dim, width) directions, and each half of those write it to other ones."""
     values = attention.v_proj.weight.unflatten(0, (-1, attention.head_dim))
     outputs = attention.o_proj.weight.unflatten(1, (-1, attention.head_dim))
-    values[_half(len(values), later)] = read
-    heads = range(outputs.shape[1])[_half(outputs.shape[1], later)]
+    values[half_of(len(values), later)] = read
+    heads = range(outputs.shape[1])[half_of(outputs.shape[1], later)]
     for number, head in enumerate(heads):
         outputs[:, head] = written[2 * number // len(heads)].T * COPIED
-
-
-def _half(count: int, later: bool) -> slice:
-    return slice(count // 2, None) if later else slice(max(1, count // 2))
 
 
 def _words(embeddings: Tensor, words: Words) -> Tensor:

@@ -55,7 +55,7 @@ class OptimiserConfig:
         beta2: decay of the second moment.
         clip: largest norm of the gradient.
         muon: the layers' matrices take orthogonal steps instead (see `train.optimiser`); not under FSDP.
-        muon_decay: weight decay of those, which bounds what a layer adds (rate / decay steps are remembered).
+        muon_decay: weight decay of those, which bounds what a layer adds: 1 / (rate * decay) steps are remembered.
     """
 
     rate: float = 1e-3

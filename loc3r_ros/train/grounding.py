@@ -67,6 +67,11 @@ def attention_of(language: LanguageModel, layer: int) -> Qwen2Attention:
     return cast(Qwen2Attention, language.layers[layer].self_attn)
 
 
+def half_of(count: int, later: bool) -> slice:
+    """Return the later or the earlier half of heads; one head is both."""
+    return slice(count // 2, None) if later else slice(max(1, count // 2))
+
+
 @contextmanager
 def watching(language: LanguageModel) -> Iterator[dict[int, Inputs]]:
     """Keep the inputs of the taught layers' attention in the last pass."""
@@ -109,8 +114,7 @@ def log_look(
     queries = queries.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
     queries = queries * cosine + rotate_half(queries) * sine
     keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
-    half = queries.shape[1] // 2
-    heads = slice(half, None) if later else slice(half)
+    heads = half_of(queries.shape[1], later)
     look = (queries[:, heads] @ keys[:, heads].transpose(-1, -2).to(queries.dtype)).float() * attention.scaling
     if seen is not None:
         look = look.masked_fill(~seen[:, None], torch.finfo(torch.float32).min)
