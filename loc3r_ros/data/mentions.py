@@ -1,4 +1,4 @@
-"""Where a text names a piece of furniture, and which cells of the pictures show it."""
+"""Where a text names a piece of furniture or a side."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from loc3r_ros.world.furniture import CATEGORIES
 ANY_COLOUR = -1
 NOTHING = -1
 """A category that no cell shows."""
+SIDE_WORDS = ("front", "left", "behind", "right")
+"""What tells `world.language.SIDES` apart."""
+FIRST_SIDE = len(CLASSES)
+"""Category of the first side, behind those that cells show."""
 MOST_PIECES = 2
 """Ids of a word: "TV" is no word in lower case, and may be two."""
 _WORD_TOKENS = 32
@@ -27,7 +31,7 @@ class Mentions(NamedTuple):
 
     Attributes:
         column: (M,) int64 of the token that ends each: that of the category, since the colour stands before it.
-        category: (M,) int64 index into `dense.CLASSES`.
+        category: (M,) int64 index into `dense.CLASSES`, behind them FIRST_SIDE and an index into SIDE_WORDS.
         colour: (M,) int64 index into `dense.COLOUR_NAMES`, ANY_COLOUR where none is named.
     """
 
@@ -45,7 +49,7 @@ class Names:
     """What ids name, where the tokenizer keeps words together.
 
     Attributes:
-        category: furniture in the singular -> index into `dense.CLASSES`.
+        category: furniture in the singular and sides -> category (see `Mentions`).
         colour: colours -> index into `dense.COLOUR_NAMES`.
         answers: by such an index, the id that is the colour at the beginning of an answer; UNSUPERVISED where a
             tokenizer has none. Empty where no colours are asked for.
@@ -58,8 +62,10 @@ class Names:
     @classmethod
     def of(cls, tokenizer: TextTokenizer) -> Names:
         """Return the names of a tokenizer; one that cuts a word into many pieces has none for it."""
+        furniture = {name: CLASSES.index(name) for name in CATEGORIES}
+        sides = {word: FIRST_SIDE + number for number, word in enumerate(SIDE_WORDS)}
         return cls(
-            category=_ids(tokenizer, {name: CLASSES.index(name) for name in CATEGORIES}),
+            category=_ids(tokenizer, furniture | sides),
             colour=_ids(tokenizer, {name: number for number, name in enumerate(COLOUR_NAMES)}),
             answers=tuple(_only_id(tokenizer, name) for name in COLOUR_NAMES),
         )

@@ -33,6 +33,7 @@ class Suffix:
         position: index of `<Pos>`, -1 without one.
         orientation: index of `<Ori>`, -1 without one.
         pose: true x, y and heading in the anchor frame, None where the situation is a pseudo-situation.
+        size: metres, if that is what is asked for, or 0.
     """
 
     type: str
@@ -41,6 +42,7 @@ class Suffix:
     position: int
     orientation: int
     pose: tuple[float, float, float] | None
+    size: float = 0.0
 
 
 class SuffixMaker:
@@ -78,6 +80,7 @@ class SuffixMaker:
             position=-1 if self.pose_as_text else prompt.position,
             orientation=-1 if self.pose_as_text else prompt.orientation,
             pose=situation.pose if situation else None,
+            size=float(answer) / 100 if kind == "size" else 0.0,
         )
 
 

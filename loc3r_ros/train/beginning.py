@@ -15,6 +15,7 @@ from loc3r_ros.model.language import LanguageModel, frequencies
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.train.grounding import Taught, attention_of, half_of
+from loc3r_ros.train.lessons import readings
 
 EMBEDDING = 0.3
 """Standard deviation of what enters the first layer: words, newlines, projected patches and cameras."""
@@ -30,6 +31,11 @@ FAINT = 0.3
 """Weight of the contents in those heads."""
 COPIED = 0.25
 """Size of what a taught head hands on, of what it looks at."""
+SAID = {"forward": (0, 1), "backward": (0, -1), "left": (1, 1), "right": (1, -1), "yes": (2, 1), "no": (2, -1)}
+"""Words that say what answers know: number of the direction (forward, left, towards a side), and its sign."""
+ALONG = 3.0
+"""Size of the part of these words that lies along the direction."""
+_WORD_TOKENS = 32
 SLOWEST = 0.015
 """Rotation per token, radians, below which a pair of channels says too little of where its neighbours stand."""
 
@@ -60,6 +66,7 @@ def begin_reading(model: Loc3R, tokenizer: TextTokenizer) -> None:
         _draw(head, HEAD)
     nn.init.normal_(language.embed_tokens.weight, std=EMBEDDING)
     _share_words(language.embed_tokens.weight, word_forms(tokenizer))
+    _say(language.embed_tokens.weight, tokenizer)
     nn.init.normal_(model.newline, std=EMBEDDING)
     nn.init.constant_(language.norm.weight, LOGITS / EMBEDDING)
     _look_back(language)
@@ -101,6 +108,16 @@ def _share_words(embeddings: Tensor, forms: list[Form]) -> None:
     embeddings[tokens] = SHARED * parts[0][word] + FORM * parts[1][kind] + own * embeddings[tokens]
 
 
+def _say(embeddings: Tensor, tokenizer: TextTokenizer) -> None:
+    """Let the words for what answers know begin along the directions in which they know it (`train.lessons`)."""
+    known = readings(embeddings.shape[1])
+    directions = torch.cat((known.seen[:, :2], known.side[:, None]), dim=1)
+    for word, (number, sign) in SAID.items():
+        ids = tokenizer.encode(word, _WORD_TOKENS)
+        if len(ids) == 1:
+            embeddings[ids[0]] += sign * ALONG * directions[:, number]
+
+
 def _look_back(language: LanguageModel) -> None:
     """Let half of the first layer's heads look at the token before: equal biases, the query's turned by one place."""
     attention = cast(Qwen2Attention, language.layers[0].self_attn)
@@ -116,12 +133,14 @@ def _look_back(language: LanguageModel) -> None:
 def _hand_on(model: Loc3R, names: Names) -> None:
     """Let the taught half of the heads copy the part of what they look at that says what it is and where.
 
-    Names get it in the directions that it has in patches, so do poses from names, and answers from the first name. The
-    last name, `<Pos>` and `<Ori>` go to directions of their own: a layer can put together what it can tell apart.
+    Names get it in the directions that it has in patches, so do poses from names, and answers from the first name and
+    at last from that which they choose. The last name, `<Pos>` and `<Ori>` go to directions of their own: a layer can
+    put together what it can tell apart.
     """
     language, config = model.language, model.language.config
     named = [_words(language.embed_tokens.weight, words) for words in (names.colour, names.category)]
-    blocks = _blocks(torch.cat((model.heads.layout.weight, *named)), config.head_dim)
+    size = readings(config.hidden_size).size[None]
+    blocks = _blocks(torch.cat((model.heads.layout.weight, size, *named)), config.head_dim)
     taught = Taught.of(language)
     for layer in {*taught.words, taught.poses}:
         _copy(attention_of(language, layer), True, blocks[0], (blocks[0], blocks[0]))
@@ -129,6 +148,8 @@ def _hand_on(model: Loc3R, names: Names) -> None:
     own = [blocks[number % len(blocks)] for number in range(4)]
     _copy(answers, True, own[0], (own[0], own[1]))
     _copy(answers, False, own[0], (own[2], own[3]))
+    if taught.choices > taught.answers:
+        _copy(attention_of(language, taught.choices), True, own[0], (own[0], own[0]))
 
 
 def _copy(attention: Qwen2Attention, later: bool, read: Tensor, written: tuple[Tensor, Tensor]) -> None:

@@ -1,8 +1,6 @@
-"""What words mean: what a token that names a piece of furniture looks at, and what `<Pos>`, `<Ori>` and answers do.
+"""What words mean: what a token that names a piece of furniture looks at.
 
-A name looks at the patches that show it, and says where they lie; `<Pos>` looks at the name of what is nearest, `<Ori>`
-at that of what is in front; an answer looks at the first and the last name in its question, and at `<Pos>` and `<Ori>`
-if it is asked from somewhere, each with a part of the heads.
+A name looks at the patches that show it, and says where they lie; what other tokens look at is in `train.references`.
 
 LLaVA-Video, from which the paper begins, finds what words name. A language model that begins with random weights
 learns the bird's-eye view in minutes, but does not find the way from a word to what it names (docs/nano.md). These
@@ -12,7 +10,8 @@ lessons show it: half of the heads of some layers are taught where to look, as t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -27,6 +26,8 @@ from loc3r_ros.model.losses import masked_mean
 from loc3r_ros.train.packing import Texts
 
 Inputs = dict[str, Any]
+Passes = Mapping[int, list[Inputs]]
+"""Layer -> the inputs of its attention in each pass."""
 ONE_COLOUR = 0.8
 """Share of what is seen of a thing beyond which a colour is the thing's."""
 
@@ -36,17 +37,19 @@ class Taught(NamedTuple):
 
     The first layer joins a colour and its noun, so that the second can tell what is named; by the middle one the
     patches know where they lie, and after it the words know, too. Answers come last: they need what words and poses
-    know, and a layer to put it together.
+    know, and two layers to put it together.
 
     Attributes:
         words: where names look at patches.
         poses: where `<Pos>` and `<Ori>` look at names.
         answers: where answers look at names, and with the other half of the heads at poses.
+        choices: where answers look at the name that is the answer.
     """
 
     words: list[int]
     poses: int
     answers: int
+    choices: int
 
     @classmethod
     def of(cls, language: LanguageModel) -> Taught:
@@ -54,12 +57,12 @@ class Taught(NamedTuple):
         last = len(language.layers) - 1
         middle = min(max(1, last // 2), last)
         poses = min(middle + 1, last)
-        return cls(sorted({min(1, last), middle}), poses, max(poses, last - 1))
+        return cls(sorted({min(1, last), middle}), poses, max(poses, last - 1), last)
 
     @property
     def layers(self) -> set[int]:
         """All of them."""
-        return {*self.words, self.poses, self.answers}
+        return {*self.words, self.poses, self.answers, self.choices}
 
 
 def attention_of(language: LanguageModel, layer: int) -> Qwen2Attention:
@@ -73,12 +76,12 @@ def half_of(count: int, later: bool) -> slice:
 
 
 @contextmanager
-def watching(language: LanguageModel) -> Iterator[dict[int, Inputs]]:
-    """Keep the inputs of the taught layers' attention in the last pass."""
-    inputs: dict[int, Inputs] = {}
+def watching(language: LanguageModel) -> Iterator[Passes]:
+    """Keep the inputs of the taught layers' attention, pass by pass."""
+    inputs: defaultdict[int, list[Inputs]] = defaultdict(list)
 
     def watch(attention: nn.Module, _: tuple[Any, ...], given: Inputs) -> None:
-        inputs[cast(Qwen2Attention, attention).layer_idx] = given
+        inputs[cast(Qwen2Attention, attention).layer_idx].append(given)
 
     handles = [
         attention_of(language, layer).register_forward_pre_hook(watch, with_kwargs=True)
@@ -144,121 +147,6 @@ def places(shown: Tensor, layout: Tensor, valid: Tensor) -> tuple[Tensor, Tensor
     total = weight.sum(dim=-1)
     where = torch.where(valid[..., None], layout, torch.zeros_like(layout))
     return weight @ where / total.clamp_min(1e-6)[..., None], total > 0
-
-
-class Referred(NamedTuple):
-    """What tokens of texts refer to.
-
-    Attributes:
-        columns: (B, C) of the tokens.
-        share: (B, G, C, S) of the texts' tokens in what each refers to, 1 in sum, for G groups of heads; 0 where it
-            refers to nothing.
-    """
-
-    columns: Tensor
-    share: Tensor
-
-
-def pose_references(texts: Texts, where: Tensor, known: Tensor) -> Referred:
-    """Return for `<Pos>` of each text the mention nearest to the described observer, for `<Ori>` the one most in front.
-
-    Args:
-        texts: with M mentions.
-        where: (B, M, 2) places of what they name.
-        known: (B, M) whether they are known.
-    """
-    number = torch.arange(texts.posed.shape[1], device=where.device)[None, :, None]
-    mine = (texts.text.gather(1, texts.named)[:, None] == number) & known[:, None] & texts.posed[..., None]
-    mine &= texts.named[:, None] < texts.position[..., None]
-    offset = where[:, None] - texts.pose[:, :, None, :2]
-    turn = torch.atan2(offset[..., 1], offset[..., 0]) - texts.pose[:, :, None, 2]
-    aside = 1 - turn.cos()
-    mine = torch.cat((mine, mine), dim=1)
-    nearest = torch.cat((offset.norm(dim=-1), aside), dim=1).masked_fill(~mine, torch.inf).argmin(dim=-1)
-    chosen = mine & (torch.arange(mine.shape[-1], device=where.device) == nearest[..., None])
-    columns = torch.cat((texts.position, texts.orientation), dim=1)
-    return Referred(columns, _shared(texts, texts.named, chosen[:, None]))
-
-
-def answer_references(texts: Texts) -> tuple[Referred, Referred]:
-    """Return what the tokens that an answer follows refer to.
-
-    First the names in the question: the first one for one group of heads, the last for the other, since what is asked
-    is often how two things lie to each other. Then the pose that is asked from: `<Pos>` and `<Ori>`.
-    """
-    names = _shared(texts, texts.named, torch.stack(question_names(texts), dim=1))
-    text = texts.text.gather(1, texts.before).clamp_min(0)
-    asked = (texts.answer != UNSUPERVISED)[..., None]
-    posed = asked & texts.posed.gather(1, text)[..., None]
-    mine = posed & (torch.arange(texts.posed.shape[1], device=text.device) == text[..., None])
-    poses = [_shared(texts, columns, mine[:, None]) for columns in (texts.position, texts.orientation)]
-    return Referred(texts.before, names), Referred(texts.before, torch.cat(poses, dim=1))
-
-
-def question_names(texts: Texts) -> tuple[Tensor, Tensor]:
-    """Return (B, A, M) bool: of M mentions the first and the last in the question to each of A tokens of answers."""
-    number = texts.text.gather(1, texts.before)
-    named, begins = texts.named[:, None], texts.orientation.gather(1, number.clamp_min(0))
-    question = (texts.answer != UNSUPERVISED)[..., None]
-    question = question & (texts.text.gather(1, texts.named)[:, None] == number[..., None])
-    question &= (named > begins[..., None]) & (named <= texts.before[..., None])
-    order = question.long()
-    return question & (order.cumsum(-1) == 1), question & (order.flip(-1).cumsum(-1).flip(-1) == 1)
-
-
-def seen_from(texts: Texts, where: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where the things that are asked about lie, seen from where it is asked, and how far from each other.
-
-    Args:
-        texts: with A tokens of answers and M mentions.
-        where: (B, M, 2) places of what they name.
-        known: (B, M) whether they are known.
-
-    Returns:
-        (B, A, 5) metres: forward and left of the first and of the last name, and the distance between both; and
-        (B, A, 5) bool, what of that is known.
-    """
-    text = texts.text.gather(1, texts.before).clamp_min(0)
-    pose, posed = columns_of(texts.pose, text), texts.posed.gather(1, text)
-    cosine, sine = pose[..., 2].cos(), pose[..., 2].sin()
-    places, there, views = [], [], []
-    for names in question_names(texts):
-        place = names.float() @ where
-        ahead = place - pose[..., :2]
-        forward, left = ahead[..., 0] * cosine + ahead[..., 1] * sine, ahead[..., 1] * cosine - ahead[..., 0] * sine
-        places.append(place)
-        there.append((names & known[:, None]).any(dim=-1))
-        views += [forward, left]
-    distance = (places[0] - places[1]).norm(dim=-1)
-    seen = [there[0] & posed] * 2 + [there[1] & posed] * 2 + [there[0] & there[1]]
-    return torch.stack([*views, distance], dim=-1), torch.stack(seen, dim=-1)
-
-
-def _shared(texts: Texts, columns: Tensor, chosen: Tensor) -> Tensor:
-    """Return (B, G, C, S) shares of 1 in the chosen one, (B, G, C, N) bool, of N columns (B, N)."""
-    none = torch.zeros(*chosen.shape[:3], texts.ids.shape[1], device=chosen.device)
-    return none.scatter_add(-1, columns[:, None, None].expand_as(chosen), chosen.float())
-
-
-def refer_loss(
-    attention: Qwen2Attention, inputs: Inputs, keys: Tensor, texts: Texts, to: Referred, later: bool = True
-) -> Tensor:
-    """Return the cross-entropy between where tokens of texts look and what they refer to.
-
-    Args:
-        attention: of the layer that is taught that.
-        inputs: of its pass over the texts.
-        keys: (B, kv_heads, P + S, head_dim) of the layer, for P tokens before the S tokens of the texts.
-        texts: the texts.
-        to: what is referred to.
-        later: whether the later half of the heads is taught.
-    """
-    size = texts.ids.shape[1]
-    before = keys.shape[2] - size
-    own = texts.text[:, None] == texts.text.gather(1, to.columns)[..., None]
-    own &= torch.arange(size, device=keys.device) <= to.columns[..., None]
-    seen = torch.cat((own.new_ones(*own.shape[:2], before), own), dim=-1)
-    return look_loss(log_look(attention, inputs, keys, to.columns, seen, later)[..., before:], to.share)
 
 
 def showing(category: Tensor, colour: Tensor, named: Tensor, coloured: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class JointModel(nn.Module):
     def forward(self, batch: JointBatch) -> dict[str, Tensor]:
         """Return the loss and its parts, and how right poses (and, in evaluation, answers) are."""
         with ExitStack() as stack:
-            inputs = stack.enter_context(watching(self.model.language)) if self.grounding else {}
+            passes = stack.enter_context(watching(self.model.language)) if self.grounding else {}
             layout, text, cache = self.hidden(batch)
         heads, texts = self.model.heads, batch.texts
         position = heads.position_of(columns_of(text, texts.position))
@@ -95,7 +95,7 @@ class JointModel(nn.Module):
             )
         loss, lessons = losses.total(self.weights), {}
         if self.grounding:
-            lessons = self.lessons(self.model, batch, text, Watched(inputs, cache))
+            lessons = self.lessons(self.model, batch, text, Watched(passes, cache))
             loss = loss + self.grounding * total(lessons, LOOKS) + self.weights.layout * total(lessons, PLACES)
         return {"loss": loss, **vars(losses), **lessons, **scores}
 

@@ -16,56 +16,70 @@ from torch import Tensor, nn
 from loc3r_ros.model.language import Cache, LanguageModel, cache_length
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.model.losses import gaussian_nll, language_loss, masked_mean
-from loc3r_ros.train.grounding import (
-    Inputs,
+from loc3r_ros.train.grounding import Inputs, Passes, Taught, attention_of, columns_of, log_look, look_loss, places
+from loc3r_ros.train.packing import JointBatch, Texts
+from loc3r_ros.train.references import (
     Referred,
-    Taught,
     answer_references,
-    attention_of,
-    columns_of,
-    log_look,
-    look_loss,
-    places,
+    chosen_names,
+    named_sizes,
     pose_references,
     refer_loss,
     seen_from,
+    towards,
 )
-from loc3r_ros.train.packing import JointBatch, Texts
 
-LOOKS = ("look", "refer", "ask", "stand", "tint", "aside")
+LOOKS = ("look", "refer", "ask", "stand", "choose", "tint", "size", "aside", "towards")
 """Lessons that count as much as `joint.grounding` says."""
-PLACES = ("named", "posed")
+PLACES = ("early", "named", "posed")
 """Lessons of the layout head, which count as L_BEV does."""
 SEEN = 5
 """Numbers that `seen_from` returns of an answer."""
-READ = 4.0
-"""Metres for one unit of the last norm's output."""
+READ = 2.0
+"""Metres, or cosines, for one unit of the last norm's output."""
 
 
 class Watched(NamedTuple):
-    """What a pass leaves for the lessons.
+    """What the passes over videos and texts leave for the lessons.
 
     Attributes:
-        inputs: of the attention of the taught layers over the texts.
+        passes: what `watching` has kept of both.
         cache: of the videos' P tokens and the texts' S.
     """
 
-    inputs: dict[int, Inputs]
+    passes: Passes
     cache: Cache
+
+    def video(self, layer: int) -> Tensor:
+        """Return the (B, P, width) hidden states of the videos that enter a taught layer."""
+        return self.passes[layer][0]["hidden_states"]
+
+    def texts(self, layer: int) -> Inputs:
+        """Return the inputs of the attention of a taught layer over the texts."""
+        return self.passes[layer][1]
+
+    def said(self, layer: int, columns: Tensor) -> Tensor:
+        """Return the (B, M, width) hidden states of the texts that enter a taught layer at columns (B, M)."""
+        return columns_of(self.texts(layer)["hidden_states"], columns)
 
 
 class Lessons(nn.Module):
-    """The lessons. They have no parameters.
+    """The lessons. They have no parameters: what is said is read in fixed directions, which nothing else reads.
+
+    With fixed ones there is no head to learn, to keep and to drop.
 
     Args:
         width: of hidden states.
     """
 
-    reading: Tensor
+    seen: Tensor
+    side: Tensor
+    size: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.register_buffer("reading", fixed_reading(width), persistent=False)
+        for name, directions in readings(width)._asdict().items():
+            self.register_buffer(name, directions, persistent=False)
 
     def forward(self, model: Loc3R, batch: JointBatch, text: Tensor, watched: Watched) -> dict[str, Tensor]:
         """Return how wrong tokens look, and how wrong it is what they say of what they name.
@@ -76,34 +90,62 @@ class Lessons(nn.Module):
             text: (B, S, width) hidden states of the texts after the last norm.
             watched: of that pass.
         """
-        shown, texts, layout_of = batch.shown.flatten(2), batch.texts, model.heads.layout_of  # type: ignore[union-attr]
-        where, known = places(shown, batch.layout.flatten(1, 2), batch.layout_valid.flatten(1, 2))
-        columns, lie, posed = poses_in_places(texts)
-        aside, asked = seen_from(texts, where, known)
-        read = columns_of(text, texts.before).float() @ self.reading
-        named = columns_of(text, texts.named)
+        language, texts, named = model.language, batch.texts, columns_of(text, batch.texts.named)
+        shown = batch.shown.flatten(2)  # type: ignore[union-attr]
+        known = places(shown, batch.layout.flatten(1, 2), batch.layout_valid.flatten(1, 2))
         return {
-            "look": _looks(model.language, batch, shown, watched),
-            **_references(model.language, texts, (where, known), watched),
-            "tint": language_loss(model.language, named, batch.tint),  # type: ignore[arg-type]
-            "named": gaussian_nll(layout_of(named), where, known),
-            "posed": gaussian_nll(layout_of(columns_of(text, columns)), lie, posed),
-            "aside": masked_mean(F.smooth_l1_loss(read, aside, reduction="none"), asked),
+            "look": _looks(language, batch, shown, watched),
+            **_references(language, texts, known, watched),
+            **self._answers(language, texts, known, (text, watched)),
+            **_places(model, batch, known, (text, watched)),
+            "tint": language_loss(language, named, batch.tint),  # type: ignore[arg-type]
+            "size": _apart(READ * named.float() @ self.size, *named_sizes(texts)),
         }
+
+    def _answers(
+        self, language: LanguageModel, texts: Texts, places: tuple[Tensor, Tensor], passed: tuple[Tensor, Watched]
+    ) -> dict[str, Tensor]:
+        """Return how wrong it is what answers say: before the last layer where things lie, after it at which side."""
+        text, watched = passed
+        seen, known = seen_from(texts, *places)
+        early = watched.said(Taught.of(language).choices, texts.before).float()
+        late = READ * columns_of(text, texts.before).float() @ self.side
+        return {
+            "aside": _apart(early @ self.seen, seen, known),
+            "towards": _apart(late, towards(texts, seen), known[..., 0]),
+        }
+
+
+class Readings(NamedTuple):
+    """Directions in which tokens say what they know: orthogonal, and 1 long.
+
+    Attributes:
+        seen: (width, 5) in which an answer says what `seen_from` returns.
+        side: (width,) in which it says what `towards` returns.
+        size: (width,) in which a name says how long the thing's longest side is.
+    """
+
+    seen: Tensor
+    side: Tensor
+    size: Tensor
+
+
+def readings(width: int) -> Readings:
+    """Return the directions for a width: the same ones each time."""
+    random = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(max(width, SEEN + 2), count, generator=random) for count in (SEEN, 1, 1)]
+    seen, side, size = torch.linalg.qr(torch.cat(drawn, dim=1))[0][:width].split((SEEN, 1, 1), dim=1)
+    return Readings(seen.contiguous(), side[:, 0].contiguous(), size[:, 0].contiguous())
+
+
+def _apart(said: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """Return how far apart what is said and the truth are, the mean over what is known."""
+    return masked_mean(F.smooth_l1_loss(said, truth, reduction="none"), known)
 
 
 def total(lessons: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
     """Return the sum of some lessons."""
     return torch.stack([lessons[name] for name in names]).sum()
-
-
-def fixed_reading(width: int) -> Tensor:
-    """Return the (width, 5) directions in which an answer's token says what `seen_from` returns.
-
-    Nothing else reads them: with fixed ones there is no head to learn, to keep and to drop.
-    """
-    directions = torch.randn(max(width, SEEN), SEEN, generator=torch.Generator().manual_seed(0))
-    return torch.linalg.qr(directions)[0][:width] * READ
 
 
 def poses_in_places(texts: Texts) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,13 +162,35 @@ def poses_in_places(texts: Texts) -> tuple[Tensor, Tensor, Tensor]:
     return columns, torch.cat((here, ahead), dim=1), torch.cat((texts.posed, texts.posed), dim=1)
 
 
+def _places(
+    model: Loc3R, batch: JointBatch, known: tuple[Tensor, Tensor], passed: tuple[Tensor, Watched]
+) -> dict[str, Tensor]:
+    """Return how wrong it is where patches and names say that they lie, and poses.
+
+    Patches are asked where names look at them, and names where poses look at them: what is known later is of no use.
+    """
+    (text, watched), texts, taught = passed, batch.texts, Taught.of(model.language)
+    columns, lie, posed = poses_in_places(texts)
+    patches = watched.video(taught.words[-1]).index_select(1, batch.patches.flatten()).unflatten(1, batch.patches.shape)
+    names = watched.said(taught.poses, texts.named)
+    asked = {
+        "early": (model.language.norm(patches), batch.layout, batch.layout_valid),
+        "named": (model.language.norm(names), *known),
+        "posed": (columns_of(text, columns), lie, posed),
+    }
+    return {
+        name: gaussian_nll(model.heads.layout_of(hidden), where, valid)
+        for name, (hidden, where, valid) in asked.items()
+    }
+
+
 def _looks(language: LanguageModel, batch: JointBatch, shown: Tensor, watched: Watched) -> Tensor:
     """Return how wrong names look at patches, the mean over the layers that are taught it."""
     before = cache_length(watched.cache) - batch.texts.ids.shape[1]
     patches, losses = batch.patches.flatten(), []
     for layer in Taught.of(language).words:
         keys = watched.cache[layer].keys[:, :, :before]
-        look = log_look(attention_of(language, layer), watched.inputs[layer], keys, batch.texts.named)
+        look = log_look(attention_of(language, layer), watched.texts(layer), keys, batch.texts.named)
         losses.append(look_loss(look.index_select(-1, patches), shown[:, None]))
     return torch.stack(losses).mean()
 
@@ -138,11 +202,12 @@ def _references(
 
     def refer(layer: int, to: Referred, later: bool = True) -> Tensor:
         attention, keys = attention_of(language, layer), watched.cache[layer].keys
-        return refer_loss(attention, watched.inputs[layer], keys, texts, to, later)
+        return refer_loss(attention, watched.texts(layer), keys, texts, to, later)
 
     taught, (names, poses) = Taught.of(language), answer_references(texts)
     return {
         "refer": refer(taught.poses, pose_references(texts, *places)),
         "ask": refer(taught.answers, names),
         "stand": refer(taught.answers, poses, later=False),
+        "choose": refer(taught.choices, chosen_names(texts)),
     }

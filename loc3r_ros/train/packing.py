@@ -32,9 +32,10 @@ class Texts(NamedTuple):
         orientation: (B, K) the same for `<Ori>`.
         pose: (B, K, 3) true x, y and heading in the anchor frame.
         posed: (B, K) whether there is such a pose, and tokens to read it from.
+        size: (B, K) the longest side that is asked for, metres; 0 where something else is asked.
         before: (B, A) columns of the tokens that an answer's tokens follow; 0 where padding.
         answer: (B, A) the ids that are to follow them, UNSUPERVISED where padding.
-        named: (B, M) columns of the tokens that name a piece of furniture; 0 where padding.
+        named: (B, M) columns of the tokens that name a piece of furniture or a side; 0 where padding.
         category: (B, M) what they name (see `Mentions`), NOTHING where padding.
         colour: (B, M) its colour.
     """
@@ -46,6 +47,7 @@ class Texts(NamedTuple):
     orientation: Tensor
     pose: Tensor
     posed: Tensor
+    size: Tensor
     before: Tensor
     answer: Tensor
     named: Tensor
@@ -89,6 +91,7 @@ class TextRow(NamedTuple):
     orientation: NDArray[np.int64]
     pose: NDArray[np.float32]
     posed: NDArray[np.bool_]
+    size: NDArray[np.float32]
     before: NDArray[np.int64]
     answer: NDArray[np.int64]
     named: NDArray[np.int64]
@@ -114,8 +117,8 @@ class Room(NamedTuple):
 
     @property
     def mentions(self) -> int:
-        """Furniture that is named: an eighth of the tokens, more than the world's texts name."""
-        return self.tokens // 8
+        """Furniture and sides that are named: a fifth of the tokens, more than the world's texts name."""
+        return self.tokens // 5
 
     def choose(self, suffixes: Sequence[Suffix]) -> list[Suffix]:
         """Return the suffixes that there is room for, the first ones first."""
@@ -146,6 +149,7 @@ def join_texts(suffixes: Sequence[Suffix], names: Names | None = None) -> TextRo
         orientation=starts + np.array([max(one.orientation, 0) for one in suffixes], np.int64),
         pose=np.array([one.pose or NOWHERE for one in suffixes], np.float32).reshape(-1, 3),
         posed=np.array(posed, np.bool_),
+        size=np.array([one.size for one in suffixes], np.float32),
         before=answered - 1,
         answer=labels[answered],
         named=mentions.column,
@@ -157,8 +161,8 @@ def join_texts(suffixes: Sequence[Suffix], names: Names | None = None) -> TextRo
 def pack_texts(rows: Sequence[TextRow], device: torch.device, room: Room | None = None) -> Texts:
     """Pack the texts of B scenes, padded to the longest, or to what there is room for."""
     longest = [max(1, *(len(part) for part in parts)) for parts in zip(*rows, strict=True)]
-    sizes = [room.tokens] * 3 + [room.texts] * 4 + [room.answers] * 2 + [room.mentions] * 3 if room else longest
-    values = [0, PADDING, 0, 0, 0, 0, 0, 0, UNSUPERVISED, 0, NOTHING, ANY_COLOUR]
+    sizes = [room.tokens] * 3 + [room.texts] * 5 + [room.answers] * 2 + [room.mentions] * 3 if room else longest
+    values = [0, PADDING, 0, 0, 0, 0, 0, 0, 0, UNSUPERVISED, 0, NOTHING, ANY_COLOUR]
     parts = [_padded(*one) for one in zip(zip(*rows, strict=True), sizes, values, strict=True)]
     return Texts(*(torch.from_numpy(part).to(device, non_blocking=True) for part in parts))
 

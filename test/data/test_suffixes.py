@@ -32,6 +32,7 @@ def test_a_question_is_the_robots_prompt_with_its_answer(truth, template):
         assert suffix.ids[suffix.position] == template.tokenizer.special(POSITION)
         assert suffix.ids[suffix.orientation] == template.tokenizer.special(ORIENTATION)
         assert suffix.pose == (situation.pose if situation else None)
+        assert suffix.size == (int(question.answer) / 100 if question.type == "size" else 0)
         assert (PSEUDO_SITUATION in template.tokenizer.decode(suffix.ids.tolist())) == (situation is None)
 
 

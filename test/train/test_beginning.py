@@ -10,8 +10,9 @@ from loc3r_ros.model.language import rotary
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.resources import find_resource
-from loc3r_ros.train.beginning import COPIED, EMBEDDING, begin_reading, neighbour_biases, word_forms
+from loc3r_ros.train.beginning import ALONG, COPIED, EMBEDDING, SAID, begin_reading, neighbour_biases, word_forms
 from loc3r_ros.train.grounding import Taught, attention_of
+from loc3r_ros.train.lessons import readings
 
 TOKENIZER = TextTokenizer.load(find_resource("models/nano"))
 
@@ -124,6 +125,23 @@ def test_taught_heads_hand_on_words_and_places_and_answers_can_tell_them_apart()
     products = torch.stack(heard) @ torch.stack(heard).T
     torch.testing.assert_close(products, torch.diag(products.diagonal()), atol=1e-5, rtol=0)
     assert products.diagonal().min() > 0
+    for head in (2, 3):  # which answers choose a name
+        torch.testing.assert_close(handed(taught.choices, head, places[0]), COPIED * places[0])
+    size = readings(192).size
+    torch.testing.assert_close(handed(taught.answers, 2, size), COPIED * size, atol=0.02, rtol=0)
+
+
+@torch.no_grad()
+def test_words_for_what_answers_know_begin_along_it():
+    torch.manual_seed(0)
+    model = Loc3R(preset("nano"))
+    begin_reading(model, TOKENIZER)
+    known = readings(192)
+    words = {word: model.language.embed_tokens.weight[TOKENIZER.encode(word, 1)[0]] for word in SAID}
+    for direction, one, other in ((0, "forward", "backward"), (1, "left", "right")):
+        along = known.seen[:, direction]
+        assert words[one] @ along > ALONG / 2 and words[other] @ along < -ALONG / 2
+    assert words["yes"] @ known.side > ALONG / 2 and words["no"] @ known.side < -ALONG / 2
 
 
 @torch.no_grad()

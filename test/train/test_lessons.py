@@ -1,10 +1,12 @@
 """What the lessons ask of names, poses and answers."""
 
 import math
+from dataclasses import fields
 
 import torch
 
-from loc3r_ros.train.lessons import LOOKS, PLACES, READ, fixed_reading, poses_in_places, total
+from loc3r_ros.model.losses import Losses
+from loc3r_ros.train.lessons import LOOKS, PLACES, poses_in_places, readings
 
 
 def test_poses_are_two_places():
@@ -18,14 +20,36 @@ def test_poses_are_two_places():
     torch.testing.assert_close(places[0], torch.tensor([[1.0, 2.0], [0.0, 0.0], [1.0, 3.0], [-1.0, 0.0]]))
 
 
-def test_what_an_answer_says_is_read_in_directions_that_never_change():
-    directions = fixed_reading(192)
-    assert torch.equal(directions, fixed_reading(192))
-    torch.testing.assert_close(directions.T @ directions, READ**2 * torch.eye(5))
-    assert fixed_reading(3).shape == (3, 5)
+def test_what_is_said_is_read_in_directions_that_never_change():
+    known = readings(192)
+    directions = torch.cat((known.seen, known.side[:, None], known.size[:, None]), dim=1)
+    torch.testing.assert_close(directions.T @ directions, torch.eye(7))
+    assert all(torch.equal(one, other) for one, other in zip(known, readings(192), strict=True))
+    assert [tuple(one.shape) for one in readings(3)] == [(3, 5), (3,), (3,)]
 
 
-def test_every_lesson_is_in_one_sum():
-    lessons = {name: torch.tensor(float(number)) for number, name in enumerate((*LOOKS, *PLACES))}
-    assert len(lessons) == len(LOOKS) + len(PLACES)
-    assert float(total(lessons, LOOKS) + total(lessons, PLACES)) == sum(range(len(lessons)))
+@torch.no_grad()
+def test_every_lesson_counts_in_the_loss(lesson):
+    stage, batch = lesson
+    module, taught = stage.module.eval(), {}
+    handle = module.lessons.register_forward_hook(lambda _, __, lessons: taught.update(lessons))
+    scalars = module(batch)
+    handle.remove()
+    assert set(taught) == {*LOOKS, *PLACES} and len(LOOKS) + len(PLACES) == len(taught)
+    plain = Losses(*(scalars[field.name] for field in fields(Losses))).total(module.weights)
+    looks, places = (sum(taught[name] for name in names) for names in (LOOKS, PLACES))
+    expected = plain + module.grounding * looks + module.weights.layout * places
+    torch.testing.assert_close(scalars["loss"], expected)
+
+
+@torch.no_grad()
+def test_where_things_lie_is_said_before_the_last_layer_and_at_which_side_after_it(lesson):
+    stage, batch = lesson
+    last = stage.module.model.language.layers[-1].mlp.down_proj.weight
+    before = stage.module.eval()(batch)
+    kept = last.clone()
+    last.add_(torch.randn_like(last))
+    after = stage.module(batch)
+    last.copy_(kept)
+    assert before["aside"] > 0 and torch.equal(before["aside"], after["aside"])
+    assert before["towards"] > 0 and not torch.equal(before["towards"], after["towards"])
