@@ -67,7 +67,7 @@ class Names:
         return cls(
             category=_ids(tokenizer, furniture | sides),
             colour=_ids(tokenizer, {name: number for number, name in enumerate(COLOUR_NAMES)}),
-            answers=tuple(_only_id(tokenizer, name) for name in COLOUR_NAMES),
+            answers=tuple(only_id(tokenizer, name) for name in COLOUR_NAMES),
         )
 
     def find(self, ids: NDArray[np.int64]) -> Mentions:
@@ -101,6 +101,7 @@ def _ids(tokenizer: TextTokenizer, words: Mapping[str, int]) -> dict[tuple[int, 
     return found
 
 
-def _only_id(tokenizer: TextTokenizer, word: str) -> int:
+def only_id(tokenizer: TextTokenizer, word: str) -> int:
+    """Return the id that is a word at the beginning of an answer; UNSUPERVISED where a tokenizer has none."""
     ids = tokenizer.encode(word, _WORD_TOKENS)
     return ids[0] if len(ids) == 1 else UNSUPERVISED

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
-from loc3r_ros.data.mentions import Names, Words
+from loc3r_ros.data.mentions import Names, Words, only_id
+from loc3r_ros.data.suffixes import UNSUPERVISED
 from loc3r_ros.model.language import LanguageModel, frequencies
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.tokenizer import TextTokenizer
@@ -35,7 +36,6 @@ SAID = {"forward": (0, 1), "backward": (0, -1), "left": (1, 1), "right": (1, -1)
 """Words that say what answers know: number of the direction (forward, left, towards a side), and its sign."""
 ALONG = 3.0
 """Size of the part of these words that lies along the direction."""
-_WORD_TOKENS = 32
 SLOWEST = 0.015
 """Rotation per token, radians, below which a pair of channels says too little of where its neighbours stand."""
 
@@ -113,9 +113,8 @@ def _say(embeddings: Tensor, tokenizer: TextTokenizer) -> None:
     known = readings(embeddings.shape[1])
     directions = torch.cat((known.seen[:, :2], known.side[:, None]), dim=1)
     for word, (number, sign) in SAID.items():
-        ids = tokenizer.encode(word, _WORD_TOKENS)
-        if len(ids) == 1:
-            embeddings[ids[0]] += sign * ALONG * directions[:, number]
+        if (token := only_id(tokenizer, word)) != UNSUPERVISED:
+            embeddings[token] += sign * ALONG * directions[:, number]
 
 
 def _look_back(language: LanguageModel) -> None:
