@@ -23,7 +23,7 @@ class Clip:
     mirrored: bool
 
 
-def cut(walk: int, frames: int, max_step: int, draw: Draw) -> Clip:
+def cut(walk: int, frames: int, max_step: int, draw: Draw, backwards: bool = True) -> Clip:
     """Choose a piece of a walk.
 
     Args:
@@ -31,8 +31,9 @@ def cut(walk: int, frames: int, max_step: int, draw: Draw) -> Clip:
         frames: of the clip, 2 or more.
         max_step: largest step between two pictures of the clip, in pictures of the walk.
         draw: decides.
+        backwards: half of the clips go against the order of the walk.
     """
     step = 1 + draw.integer(min(max_step, (walk - 1) // (frames - 1)))
     start = draw.integer(walk - step * (frames - 1))
     chosen = start + step * np.arange(frames)
-    return Clip(chosen[::-1] if draw.chance(0.5) else chosen, draw.chance(0.5))
+    return Clip(chosen[::-1] if draw.chance(0.5) and backwards else chosen, draw.chance(0.5))

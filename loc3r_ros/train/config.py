@@ -121,19 +121,28 @@ class PoseConfig:
     Attributes:
         max_step: largest step between two pictures of a clip, in pictures of the walk.
         stride: point maps are learned at every stride-th pixel; the patch is a multiple of it.
+        every: point maps are learned for every so-manieth picture of a clip, the last of it among them.
         weight: of the pose in CUT3R's objective.
+        motion: weight of the motion between near pictures (see `cut3r.losses.motion_loss`).
+        backwards: half of the clips go against the order of the walk.
         matching: weight of lessons in where to look (see `train.matching`); 0 gives none.
         comparing: a new network begins with cross-attention that compares (see `model.cut3r.beginning`).
     """
 
     max_step: int = 2
     stride: int = 4
+    every: int = 1
     weight: float = 1.0
+    motion: float = 0.0
+    backwards: bool = True
     matching: float = 0.0
     comparing: bool = False
 
     def __post_init__(self) -> None:
-        require(min(self.max_step, self.stride) >= 1, "pose.max_step and pose.stride must be at least 1.")
+        require(
+            min(self.max_step, self.stride, self.every) >= 1,
+            "pose.max_step, pose.stride and pose.every must be at least 1.",
+        )
 
 
 @dataclass(frozen=True)

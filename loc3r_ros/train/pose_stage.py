@@ -20,7 +20,7 @@ from loc3r_ros.model.checkpoint import save_pose_prior
 from loc3r_ros.model.config import Loc3RConfig
 from loc3r_ros.model.cut3r import Cut3R
 from loc3r_ros.model.cut3r.heads import sampled
-from loc3r_ros.model.cut3r.losses import Targets, cut3r_loss, make_targets
+from loc3r_ros.model.cut3r.losses import Targets, cut3r_loss, make_targets, mean_distance, motion_loss
 from loc3r_ros.train.config import PoseConfig, TrainConfig
 from loc3r_ros.train.matching import check_matching, matching_loss, watching
 from loc3r_ros.train.plan import Task
@@ -54,18 +54,20 @@ class ClipLoader:
     Attributes:
         store: of the walks.
         max_step: of the clips (see `cut`).
+        backwards: of the clips.
         seed: of the run.
     """
 
     store: SceneStore
     max_step: int
+    backwards: bool
     seed: int
 
     def __call__(self, task: Task) -> Clip:
         """Return the clip of a task."""
         self.store.keep(task.seed)
         draw = Draw(self.seed, f"clip at {task.position}")
-        return cut(self.store.form.frames, task.frames, self.max_step, draw)
+        return cut(self.store.form.frames, task.frames, self.max_step, draw, self.backwards)
 
 
 class PosePriorTrainer(nn.Module):
@@ -82,17 +84,20 @@ class PosePriorTrainer(nn.Module):
         """Return the loss and its parts, and the mean errors of the poses."""
         with ExitStack() as stack:
             looks = stack.enter_context(watching(self.network)) if self.config.matching else []
-            predictions = self.network(batch.images, stride=self.config.stride)
+            predictions = self.network(batch.images, stride=self.config.stride, every=self.config.every)
         losses = cut3r_loss(predictions, batch.truth)
         parts = losses._asdict()
         if self.config.matching:
             parts["matching"] = matching_loss(torch.stack(looks, dim=1), batch.truth, batch.matrix)
-        pose = torch.stack([prediction.pose for prediction in predictions], dim=1).detach()
-        moved, turned = pose_errors(pose, batch.truth.pose)
+        pose = torch.stack([prediction.pose for prediction in predictions], dim=1)
+        if self.config.motion:
+            scale = mean_distance(batch.truth.points_world, batch.truth.valid)
+            parts["motion"] = motion_loss(pose, batch.truth.pose, scale)
+        moved, turned = pose_errors(pose.detach(), batch.truth.pose)
         return {"loss": self._objective(parts), **parts, "translation_m": moved, "rotation_deg": turned}
 
     def _objective(self, parts: Mapping[str, Tensor]) -> Tensor:
-        weights = {"pose": self.config.weight, "matching": self.config.matching}
+        weights = {"pose": self.config.weight, "motion": self.config.motion, "matching": self.config.matching}
         return torch.stack([weights.get(name, 1.0) * part for name, part in parts.items()]).sum()
 
 
@@ -115,7 +120,7 @@ class PoseStage(Stage):
         self.capacity = config.data.all_scenes
         self.module = PosePriorTrainer(network, config.pose)
         self.store = open_store(model, config.data)
-        self.loader = ClipLoader(self.store, config.pose.max_step, config.seed)
+        self.loader = ClipLoader(self.store, config.pose.max_step, config.pose.backwards, config.seed)
 
     def prepare(self, device: torch.device, bf16: bool) -> None:
         """Make room for the walks."""

@@ -17,3 +17,9 @@ def test_a_clip_is_a_piece_of_the_walk(frames):
     assert len({(clip.frames[0], clip.frames[1]) for clip in clips}) > 1
     assert {clip.mirrored for clip in clips} == {False, True}
     assert {bool(clip.frames[1] > clip.frames[0]) for clip in clips} == {False, True}
+
+
+def test_clips_may_all_go_forwards():
+    clips = [cut(8, 3, 2, Draw(0, f"clip {number}"), backwards=False) for number in range(40)]
+    assert all(clip.frames[1] > clip.frames[0] for clip in clips)
+    assert {clip.mirrored for clip in clips} == {False, True}

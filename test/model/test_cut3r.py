@@ -172,6 +172,14 @@ def test_point_maps_of_a_stride_are_some_of_all(dense_head):
             torch.testing.assert_close(few, all_pixels[:, 2::4, 2::4], rtol=1e-4, atol=1e-5)
 
 
+@torch.inference_mode()
+def test_point_maps_of_every_other_frame_are_those_of_all():
+    network, images = build(), frames(4).transpose(0, 1)
+    for t, (whole, some) in enumerate(zip(network(images), network(images, every=2), strict=True)):
+        torch.testing.assert_close(some.pose, whole.pose, rtol=1e-4, atol=1e-5)
+        assert (some.point_maps is not None) == (t % 2 == 1)
+
+
 def test_point_maps_need_a_head():
     network = build(dense_head="none")
     assert network(frames(1), dense=False)[0].point_maps is None

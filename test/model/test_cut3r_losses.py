@@ -12,7 +12,16 @@ from loc3r_ros.errors import ConfigError
 from loc3r_ros.model.config import preset
 from loc3r_ros.model.cut3r import Cut3R
 from loc3r_ros.model.cut3r.heads import pose_matrix
-from loc3r_ros.model.cut3r.losses import cut3r_loss, make_targets, mean_distance, point_loss, pose_loss, quaternion
+from loc3r_ros.model.cut3r.losses import (
+    cut3r_loss,
+    make_targets,
+    mean_distance,
+    motion_loss,
+    motions,
+    point_loss,
+    pose_loss,
+    quaternion,
+)
 
 ONE = torch.ones(1, dtype=torch.float64)
 INTRINSICS = torch.tensor([[[30.0, 0, 15.5], [0, 30.0, 15.5], [0, 0, 1]]])
@@ -107,6 +116,43 @@ def test_only_the_metric_loss_sees_the_scale():
     metric = [cut3r_loss(p, targets).total() for p in (predictions, bigger)]
     torch.testing.assert_close(free[0], free[1])
     assert (metric[0] - metric[1]).abs() > 1e-3
+
+
+def test_maps_of_some_frames_are_compared_with_the_truth_of_those():
+    images, targets = make_batch()
+    network = Cut3R(preset("tiny").pose_prior)
+    with torch.no_grad():
+        predictions = network(images, every=2)
+        some = cut3r_loss(predictions, targets)
+        mapped = [t for t, prediction in enumerate(predictions) if prediction.point_maps is not None]
+        alone = cut3r_loss([predictions[t] for t in mapped], type(targets)(*(part[:, mapped] for part in targets)))
+    assert mapped and mapped[-1] == images.shape[1] - 1 and len(mapped) < images.shape[1]
+    for name in ("points_self", "points_world", "rgb"):
+        torch.testing.assert_close(getattr(some, name), getattr(alone, name))
+    assert some.pose != alone.pose
+
+
+def test_motions_lead_from_one_camera_to_the_next():
+    _, targets = make_batch()
+    matrix = pose_matrix(targets.pose)
+    moved, turned = motions(targets.pose, 1)
+    expected = torch.linalg.inv(matrix[:, :-1]) @ matrix[:, 1:]
+    torch.testing.assert_close(moved, expected[..., :3, 3], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(turned, expected[..., :3, :3], atol=1e-5, rtol=1e-4)
+
+
+def test_the_motion_loss_sees_each_step_and_no_drift():
+    _, targets = make_batch()
+    true = targets.pose.double()
+    scale = true.new_ones(len(true))
+    assert motion_loss(true, true, scale) == 0
+    elsewhere = pose_matrix(true[:1, 1]) @ pose_matrix(true)
+    drifted = torch.cat([elsewhere[..., :3, 3], quaternion(elsewhere[..., :3, :3])], dim=-1)
+    assert motion_loss(drifted, true, scale) < 1e-6 < pose_loss(drifted, true, (scale, scale))
+    wrong = true.clone()
+    wrong[:, 1:, 0] += 0.3
+    assert motion_loss(wrong, true, scale) > 0.05
+    assert torch.autograd.gradcheck(lambda pose: motion_loss(pose, true, scale), (wrong.requires_grad_(),))
 
 
 def test_targets_are_consistent():

@@ -7,6 +7,7 @@ Shapes: B sequences of T frames of H x W pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,9 +16,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from loc3r_ros.errors import ConfigError
+from loc3r_ros.model.cut3r.heads import rotation_matrix
 from loc3r_ros.model.cut3r.network import FramePrediction
 
 CONFIDENCE_WEIGHT = 0.2
+SPANS = (1, 3)
+"""Pictures between two whose motion counts."""
 MIN_SCALE = 1e-6
 
 
@@ -56,25 +60,27 @@ def cut3r_loss(predictions: Sequence[FramePrediction], targets: Targets, metric:
     """Compare the predictions of T frames with the truth.
 
     Args:
-        predictions: of `Cut3R.forward`, with point maps.
+        predictions: of `Cut3R.forward`; point maps are compared for the frames that have some.
         targets: the truth.
         metric: errors of predicted lengths count; False compares shapes only, each at its own scale.
     """
-    maps = [prediction.point_maps for prediction in predictions if prediction.point_maps is not None]
-    if len(maps) != len(predictions) or not maps:
-        raise ConfigError("CUT3R's losses need point maps for every frame: build the network with a dense head.")
+    mapped = [t for t, prediction in enumerate(predictions) if prediction.point_maps is not None]
+    maps = [predictions[t].point_maps or () for t in mapped]
+    if not maps:
+        raise ConfigError("CUT3R's losses need the point maps of a frame: build the network with a dense head.")
     points_self, confidence_self, points_world, confidence_world, rgb = (
         torch.stack(parts, dim=1) for parts in zip(*maps, strict=True)
     )
     pose = torch.stack([prediction.pose for prediction in predictions], dim=1)
-    scale = mean_distance(targets.points_world, targets.valid)
-    predicted_scale = scale if metric else mean_distance(points_world, targets.valid)
+    seen = Targets(*(part[:, mapped] for part in targets))
+    scale = mean_distance(seen.points_world, seen.valid)
+    predicted_scale = scale if metric else mean_distance(points_world, seen.valid)
     scales = (predicted_scale, scale)
     return Losses(
-        points_self=point_loss(points_self, confidence_self, targets.points_self, targets.valid, scales),
-        points_world=point_loss(points_world, confidence_world, targets.points_world, targets.valid, scales),
+        points_self=point_loss(points_self, confidence_self, seen.points_self, seen.valid, scales),
+        points_world=point_loss(points_world, confidence_world, seen.points_world, seen.valid, scales),
         pose=pose_loss(pose, targets.pose, scales),
-        rgb=F.mse_loss(rgb, targets.rgb),
+        rgb=F.mse_loss(rgb, seen.rgb),
     )
 
 
@@ -112,6 +118,34 @@ def pose_loss(pose: Tensor, target: Tensor, scales: tuple[Tensor, Tensor]) -> Te
     q, q_target = pose[..., 3:], target[..., 3:]
     q_target = torch.where((q * q_target).sum(dim=-1, keepdim=True) < 0, -q_target, q_target)
     return (translation + torch.linalg.vector_norm(q - q_target, dim=-1)).mean()
+
+
+def motion_loss(pose: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+    """Return the mean error of the camera's motion over `SPANS`, as the earlier camera sees it.
+
+    What `pose_loss` says of a frame far into a walk is mostly the drift of those before it; a motion is of its own
+    frames alone. Errors count as there: translations over the scale, rotations by the sine of half their angle.
+
+    Args:
+        pose: (B, T, 7) prediction, T more than the shortest span.
+        target: (B, T, 7) truth.
+        scale: (B,) metres.
+    """
+    spans = [span for span in SPANS if span < pose.shape[1]]
+    return torch.stack([_span_loss(motions(pose, span), motions(target, span), scale) for span in spans]).mean()
+
+
+def motions(pose: Tensor, span: int) -> tuple[Tensor, Tensor]:
+    """Return (B, T - span, 3) translations and (B, T - span, 3, 3) rotations earlier_t_later of (B, T, 7) poses."""
+    rotation, place = rotation_matrix(pose[..., 3:]), pose[..., :3]
+    back = rotation[:, :-span].mT
+    return (back @ (place[:, span:] - place[:, :-span])[..., None])[..., 0], back @ rotation[:, span:]
+
+
+def _span_loss(predicted: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor], scale: Tensor) -> Tensor:
+    moved, turned = (one - truth for one, truth in zip(predicted, target, strict=True))
+    chord = turned.flatten(2).norm(dim=-1) / math.sqrt(8)
+    return (moved.norm(dim=-1) / scale[:, None] + chord).mean()
 
 
 def mean_distance(points: Tensor, valid: Tensor) -> Tensor:

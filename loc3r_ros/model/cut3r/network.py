@@ -123,13 +123,16 @@ class Cut3R(nn.Module):
         prediction, state = self.predict(self.encode(image, tables), tables, state)
         return Observation(prediction.camera_token, pose_matrix(prediction.pose)), state
 
-    def forward(self, images: Tensor, dense: bool = True, stride: int = 1) -> list[FramePrediction]:
+    def forward(
+        self, images: Tensor, dense: bool = True, stride: int = 1, every: int = 1
+    ) -> list[FramePrediction]:
         """Predict whole sequences from their first frame on; all their frames go through the encoder at once.
 
         Args:
             images: (B, T, 3, H, W) RGB in [-1, 1].
             dense: predict point maps too, as training needs.
             stride: of the pixels for which they are predicted.
+            every: of the frames for which they are predicted, counted back from the last.
 
         Returns:
             One prediction for each of the T frames.
@@ -139,7 +142,8 @@ class Cut3R(nn.Module):
         state = self.initial_state(len(images))
         predictions = []
         for t in range(images.shape[1]):
-            prediction, state = self.predict(features[:, t], tables, state, dense=dense, stride=stride)
+            maps = dense and (images.shape[1] - 1 - t) % every == 0
+            prediction, state = self.predict(features[:, t], tables, state, dense=maps, stride=stride)
             predictions.append(prediction)
         return predictions
 
