@@ -21,6 +21,7 @@ from loc3r_ros.train.packing import JointBatch, Texts
 from loc3r_ros.train.references import (
     Referred,
     answer_references,
+    asked_sizes,
     chosen_names,
     named_sizes,
     pose_references,
@@ -29,14 +30,14 @@ from loc3r_ros.train.references import (
     towards,
 )
 
-LOOKS = ("look", "refer", "ask", "stand", "choose", "tint", "size", "aside", "towards")
+LOOKS = ("look", "refer", "ask", "stand", "choose", "tint", "size", "length", "aside", "towards")
 """Lessons that count as much as `joint.grounding` says."""
 PLACES = ("early", "named", "posed")
 """Lessons of the layout head, which count as L_BEV does."""
 SEEN = 5
 """Numbers that `seen_from` returns of an answer."""
 READ = 2.0
-"""Metres, or cosines, for one unit of the last norm's output."""
+"""Cosines for one unit of the last norm's output."""
 
 
 class Watched(NamedTuple):
@@ -98,8 +99,8 @@ class Lessons(nn.Module):
             **_references(language, texts, known, watched),
             **self._answers(language, texts, known, (text, watched)),
             **_places(model, batch, known, (text, watched)),
+            **self._sizes(language, texts, watched),
             "tint": language_loss(language, named, batch.tint),  # type: ignore[arg-type]
-            "size": _apart(READ * named.float() @ self.size, *named_sizes(texts)),
         }
 
     def _answers(
@@ -115,6 +116,16 @@ class Lessons(nn.Module):
             "towards": _apart(late, towards(texts, seen), known[..., 0]),
         }
 
+    def _sizes(self, language: LanguageModel, texts: Texts, watched: Watched) -> dict[str, Tensor]:
+        """Return how wrong it is how long names say that things are, where answers look at them, and then answers."""
+        taught = Taught.of(language)
+        names = watched.said(taught.answers, texts.named).float()
+        answers = watched.said(taught.choices, texts.before).float()
+        return {
+            "size": _apart(names @ self.size, *named_sizes(texts)),
+            "length": _apart(answers @ self.size, *asked_sizes(texts)),
+        }
+
 
 class Readings(NamedTuple):
     """Directions in which tokens say what they know: orthogonal, and 1 long.
@@ -122,7 +133,7 @@ class Readings(NamedTuple):
     Attributes:
         seen: (width, 5) in which an answer says what `seen_from` returns.
         side: (width,) in which it says what `towards` returns.
-        size: (width,) in which a name says how long the thing's longest side is.
+        size: (width,) in which a name, and an answer, says how long the thing's longest side is.
     """
 
     seen: Tensor

@@ -139,6 +139,12 @@ def named_sizes(texts: Texts) -> tuple[Tensor, Tensor]:
     return size, (size > 0) & (texts.category >= 0)
 
 
+def asked_sizes(texts: Texts) -> tuple[Tensor, Tensor]:
+    """Return (B, A) the longest sides, metres, that A tokens of answers are asked for, and (B, A) whether they are."""
+    size = texts.size.gather(1, texts.text.gather(1, texts.before).clamp_min(0))
+    return size, (size > 0) & (texts.answer != UNSUPERVISED)
+
+
 def _shared(texts: Texts, columns: Tensor, chosen: Tensor) -> Tensor:
     """Return (B, G, C, S) shares of 1 in the chosen one, (B, G, C, N) bool, of N columns (B, N)."""
     none = torch.zeros(*chosen.shape[:3], texts.ids.shape[1], device=chosen.device)

@@ -53,3 +53,4 @@ def test_where_things_lie_is_said_before_the_last_layer_and_at_which_side_after_
     last.copy_(kept)
     assert before["aside"] > 0 and torch.equal(before["aside"], after["aside"])
     assert before["towards"] > 0 and not torch.equal(before["towards"], after["towards"])
+    assert torch.equal(before["size"], after["size"]) and torch.equal(before["length"], after["length"])

@@ -13,6 +13,7 @@ from loc3r_ros.data.suffixes import UNSUPERVISED
 from loc3r_ros.train.grounding import Taught, attention_of, columns_of, watching
 from loc3r_ros.train.references import (
     answer_references,
+    asked_sizes,
     chosen_names,
     named_sizes,
     pose_references,
@@ -135,6 +136,13 @@ def test_where_no_side_is_asked_for_it_is_the_front(lesson):
         texts, torch.tensor([[[-2.0, 0.0], [1.0, 0.0], [0.0, 0.0]]]), torch.ones(1, 3, dtype=torch.bool)
     )
     assert float(towards(texts, seen)) == -1.0
+
+
+def test_answers_are_asked_for_the_size_that_their_question_is_about(lesson):
+    texts = asked(lesson, 3)._replace(before=torch.tensor([[7, 8, 0]]), answer=torch.tensor([[4, 5, UNSUPERVISED]]))
+    size, known = asked_sizes(texts)
+    assert known.tolist() == [[True, True, False]] and float(size[0, 1]) == pytest.approx(1.4)
+    assert not asked_sizes(texts._replace(size=torch.zeros(1, 1)))[1].any()
 
 
 def test_sizes_are_those_of_what_is_named(lesson):
