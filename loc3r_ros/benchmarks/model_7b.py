@@ -1,11 +1,10 @@
 """The 7B on a CUDA GPU in bfloat16, random weights, torch: frames, a question on 32 cached keyframes, decoding.
 
 The question is also answered with everything anew (pose prior, vision and the whole prompt, as the paper's code does)
-and by transformers' `generate`, in the same run. Decoding runs eagerly, as a CUDA graph of the engine, and as a CUDA
-graph of fused kernels (these are the benchmark's own, no engine has them yet). Its share of the copy bandwidth is the
-bytes of all weights of the blocks and the output head and of the cached rows, read once, over the time of a token,
-against bytes read and written by a copy in the same run. Needs a GPU with 60 GB. The `roofline` benchmark says what
-the hardware's limits would allow.
+and by transformers' `generate`, in the same run. Decoding runs eagerly and as a CUDA graph, of the torch backend's
+fused kernels. Its share of the copy bandwidth is the bytes of all weights of the blocks and the output head and of the
+cached rows, read once, over the time of a token, against bytes read and written by a copy in the same run. Needs a GPU
+with 60 GB. The `roofline` benchmark says what the hardware's limits would allow.
 
 Options: `size`, `device`, `keyframes`, `rounds`; `tune=0` takes the usual shapes of the fused kernels instead of the
 fastest.
@@ -42,6 +41,7 @@ from loc3r_ros.benchmarks.model import (
 from loc3r_ros.benchmarks.roofline import cache_bytes_per_token, weight_bytes
 from loc3r_ros.engines import EngineSet
 from loc3r_ros.engines.torch_reference import TorchBackend, TorchEngine, to_numpy
+from loc3r_ros.export.reference import torch_graphs
 from loc3r_ros.export.source import Source, random_source
 from loc3r_ros.localizer.question import Question
 from loc3r_ros.memory.snapshot import Snapshot
@@ -53,13 +53,13 @@ if TYPE_CHECKING:
 
 KEYFRAMES = 32
 ROUNDS = 7
+TUNING_ROUNDS = 5
 LEAST_RATIO = 10.0
 LEAST_SHARE = 70.0
-REPLAYS = 32
 COPIED = 1 << 30
 CACHED, ANEW, PLAIN = "question, cached", "the same, everything anew", "the same, plain transformers without pose prior"
 DECODE, DECODE_CAPTURED = "decode of a token, eager", "decode of a token, CUDA graph"
-DECODE_REPLAYED, DECODE_FUSED = "decode of a token, CUDA graph, device alone", "decode of a token, fused CUDA graph"
+DECODE_REPLAYED = "decode of a token, CUDA graph, device alone"
 
 
 def measure(
@@ -74,11 +74,11 @@ def measure(
     clock.lap("weights")
     bench = Bench(source, device, keyframes)
     clock.lap(f"two sequences of {keyframes} keyframes")
-    rows, wall = measured_stages(bench, rounds)
+    rows = fused_rows(bench, tune)
+    clock.lap("compiling and tuning fused kernels")
+    measured, wall = measured_stages(bench, rounds)
     clock.lap("stages")
-    rows += target_rows(bench, wall, bandwidth)
-    rows += fused_rows(bench, bandwidth, tune)
-    clock.lap("fused decoding")
+    rows += measured + target_rows(bench, wall, bandwidth)
     return [bandwidth, *rows, memory_row(device), *clock.rows]
 
 
@@ -141,7 +141,7 @@ def unhashed_engines(source: Source, device: str, fixed_frames: int) -> tuple[En
     with torch.device("meta"):
         empty = random_source(source.model.config)
     source.convert("bf16", device)
-    modules = {name: module.eval() for name, module in source.graphs().items()}
+    modules = torch_graphs(source)
     manifest, fixed = (empty.manifest("torch", "bf16", frames) for frames in (None, fixed_frames))
     where = torch.device(device)
     backend = TorchBackend({manifest.graphs[name].file: module for name, module in modules.items()}, device)
@@ -165,7 +165,7 @@ def measured_stages(bench: Bench, rounds: int) -> tuple[list[Measurement], dict[
         try:
             stages[name] = make()
             stages[name]()
-        except (RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # a driver's or a compiler's, too: what was measured before is not lost
             stages.pop(name, None)
             rows.append(failed(name, error))
     wall = {name: seconds for name, (_, seconds) in interleaved(stages, rounds).items()}
@@ -231,53 +231,44 @@ def share_row(bench: Bench, name: str, seconds: float, past: int, bandwidth: Mea
     return Measurement(f"{name}: share of the copy bandwidth", 100 * rate / bandwidth.value, "%", note)
 
 
-def fused_rows(bench: Bench, bandwidth: Measurement, tune: int) -> list[Measurement]:
-    """Measure decoding with fused kernels, tokens one behind the other; compare its logits with the engine's."""
+def fused_rows(bench: Bench, tune: int) -> list[Measurement]:
+    """Compile and tune the fused kernels and compare their logits with the plain graph's; nothing without a GPU."""
     if not bench.device.startswith("cuda"):
         return []
     try:
-        return _fused_rows(bench, bandwidth, tune)
-    except Exception as error:  # a compiler's or a driver's: what was measured before is not lost
-        return [failed(DECODE_FUSED, error)]
+        return _fused_rows(bench, tune)
+    except Exception as error:  # a compiler's or a driver's: the other stages are measured all the same
+        return [failed("fused kernels", error)]
 
 
-@torch.inference_mode()
-def _fused_rows(bench: Bench, bandwidth: Measurement, tune: int) -> list[Measurement]:
-    from loc3r_ros.benchmarks._fused_decode import FusedDecode, cache_tensors
+def _fused_rows(bench: Bench, tune: int) -> list[Measurement]:
+    from loc3r_ros.export.fused_decode import FusedLanguage
 
-    question = Question(bench.engines, bench.snapshot, bench.prompt, 2)
-    suffix = question._suffix.view()
-    past = bench.snapshot.cache.length + suffix.length
-    decode = FusedDecode(bench.source.model.language, past + (ROUNDS + 3) * REPLAYS)
+    engine = bench.engines.language
+    fused = engine.module if isinstance(engine, TorchEngine) else None
+    if not isinstance(fused, FusedLanguage):
+        return [failed("fused kernels", TypeError("this model's heads are no power of two wide"))]
     if tune:
-        decode.tune()
-    decode.fill([cache_tensors(bench.snapshot.cache), cache_tensors(suffix)])
-    first = int(np.argmax(question._logits[0]))
-    question.push(first)
-    decode.token.fill_(first)
-    decode.step()
-    found, expected = decode.logits.cpu().numpy()[0], question._logits[0]
+        with torch.inference_mode():
+            fused.tune(graph_seconds)
+    plain = replace(bench.engines, language=TorchEngine(fused.graph, engine.spec, torch.device(bench.device)))
+    asked = [Question(engines, bench.snapshot, bench.prompt, 2) for engines in (bench.engines, plain)]
+    for question in asked:
+        question.push(7)
+    found, expected = (question._logits for question in asked)
     difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+    shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in fused.shapes.items())
+    return [Measurement("decode: difference of fused logits", 100 * difference, "%", f"of the largest; {shapes}")]
 
-    def step() -> tuple[torch.Tensor, ...]:
-        decode.step()
-        return (decode.token,)
 
-    replay, _ = capture_cuda(step)
-    decode.length.fill_(past)
+def graph_seconds(work: Callable[[], None]) -> float:
+    """Return what the device needs for some work as a CUDA graph: launching one by one would take longer than that."""
 
-    def answer() -> None:
-        for _ in range(REPLAYS):
-            replay()
+    def outputless() -> tuple[torch.Tensor, ...]:
+        work()
+        return ()
 
-    seconds = device_seconds(answer, ROUNDS) / REPLAYS
-    past += REPLAYS * (ROUNDS + 1) // 2
-    shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in decode.shapes.items())
-    return [
-        Measurement(DECODE_FUSED, 1e3 * seconds, "ms", f"the benchmark's own kernels, device alone; {shapes}"),
-        share_row(bench, DECODE_FUSED, seconds, past, bandwidth),
-        Measurement("fused decode: difference of its logits", 100 * difference, "%", "of the engine's largest logit"),
-    ]
+    return device_seconds(capture_cuda(outputless)[0], TUNING_ROUNDS)
 
 
 def copy_bandwidth(device: str) -> Measurement:

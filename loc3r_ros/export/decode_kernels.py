@@ -1,4 +1,4 @@
-"""Triton kernels of one token: products with a vector, rotary embedding into the cache, attention split over the cache.
+"""Triton kernels of one token: products with a vector, rotary embedding, attention split over prefix and suffix.
 
 Every kernel accumulates in float32. What has a power of two in its shape is padded to it; masks keep the rest out.
 """
@@ -81,40 +81,43 @@ def place_kernel(
     queries,
     keys,
     values,
-    length,
     scale,
     HEADS: tl.constexpr,
     KV_HEADS: tl.constexpr,
     DIM: tl.constexpr,
 ) -> None:
-    """Turn one head of the new token: queries to `queries`, scaled; keys and values to row `length` of the cache.
+    """Turn one head of the new token: queries to `queries`, scaled; keys and values to theirs, (KV_HEADS, DIM).
 
-    cosine and sine are tables (rows, DIM), the sine signed as `rotation_of` does; the token stands at row `length`.
+    cosine and sine are those of its position, (DIM,), the sine signed as `rotation_of` does.
     """
     head = tl.program_id(0)
     channel = tl.arange(0, DIM)
-    row = tl.load(length)
     mine = tl.load(projected + head * DIM + channel).to(tl.float32)
     partner = tl.load(projected + head * DIM + (channel + DIM // 2) % DIM).to(tl.float32)
-    cos = tl.load(cosine + row * DIM + channel).to(tl.float32)
-    sin = tl.load(sine + row * DIM + channel).to(tl.float32)
+    cos = tl.load(cosine + channel).to(tl.float32)
+    sin = tl.load(sine + channel).to(tl.float32)
     turned = mine * cos + partner * sin
     if head < HEADS:
         tl.store(queries + head * DIM + channel, (turned * scale).to(queries.dtype.element_ty))
     elif head < HEADS + KV_HEADS:
-        place = (row * KV_HEADS + head - HEADS) * DIM
+        place = (head - HEADS) * DIM
         tl.store(keys + place + channel, turned.to(keys.dtype.element_ty))
     else:
-        place = (row * KV_HEADS + head - HEADS - KV_HEADS) * DIM
+        place = (head - HEADS - KV_HEADS) * DIM
         tl.store(values + place + channel, mine.to(values.dtype.element_ty))
 
 
 @triton.jit
 def attend_kernel(
     queries,
-    keys,
-    values,
-    length,
+    prefix_keys,
+    prefix_values,
+    prefix_length,
+    suffix_keys,
+    suffix_values,
+    suffix_length,
+    new_keys,
+    new_values,
     mixed,
     highest,
     total,
@@ -126,7 +129,10 @@ def attend_kernel(
     BLOCK: tl.constexpr,
     SPLITS: tl.constexpr,
 ) -> None:
-    """Attend with all heads that share keys to one of SPLITS chunks of the rows 0 .. length, the newest included."""
+    """Attend with all heads that share keys to one of SPLITS chunks of the prefix, or to suffix and new row.
+
+    The new row, (KV_HEADS, DIM), stands behind the suffix's, which it is not written to yet.
+    """
     kv, split = tl.program_id(0), tl.program_id(1)
     groups = HEADS // KV_HEADS
     channel, group, column = tl.arange(0, DIM), tl.arange(0, GROUP), tl.arange(0, BLOCK)
@@ -136,22 +142,33 @@ def attend_kernel(
     top = tl.full((GROUP,), LOWEST, tl.float32)
     weight = tl.zeros((GROUP,), tl.float32)
     sums = tl.zeros((GROUP, DIM), tl.float32)
-    first = split * chunk
-    last = tl.minimum(first + chunk, tl.load(length).to(tl.int32) + 1)
+    new_key = tl.load(new_keys + kv * DIM + channel)
+    new_value = tl.load(new_values + kv * DIM + channel)
+    if split < SPLITS:
+        keys, values, first = prefix_keys, prefix_values, split * chunk
+        last = tl.minimum(first + chunk, tl.load(prefix_length).to(tl.int32))
+        newest = -1
+    else:
+        keys, values, first = suffix_keys, suffix_values, 0
+        newest = tl.load(suffix_length).to(tl.int32)
+        last = newest + 1
     for start in range(first, last, BLOCK):
         row = start + column
-        seen = row < last
+        seen, is_new = row < last, row == newest
+        kept = seen & (row != newest)
         place = (row[:, None] * KV_HEADS + kv) * DIM + channel[None, :]
-        key = tl.load(keys + place, mask=seen[:, None], other=0.0)
-        logits = tl.where(seen[None, :], tl.dot(query, tl.trans(key)), LOWEST)
+        key = tl.load(keys + place, mask=kept[:, None], other=0.0)
+        key = tl.where(is_new[:, None], new_key[None, :], key)
+        logits = tl.where(seen[None, :], tl.dot(query, tl.trans(key), input_precision="ieee"), LOWEST)
         higher = tl.maximum(top, tl.max(logits, axis=1))
         shrink = tl.exp(top - higher)
         share = tl.where(seen[None, :], tl.exp(logits - higher[:, None]), 0.0)
-        value = tl.load(values + place, mask=seen[:, None], other=0.0)
+        value = tl.load(values + place, mask=kept[:, None], other=0.0)
+        value = tl.where(is_new[:, None], new_value[None, :], value)
         weight = weight * shrink + tl.sum(share, axis=1)
-        sums = sums * shrink[:, None] + tl.dot(share.to(value.dtype), value)
+        sums = sums * shrink[:, None] + tl.dot(share.to(value.dtype), value, input_precision="ieee")
         top = higher
-    place = head * SPLITS + split
+    place = head * (SPLITS + 1) + split
     tl.store(highest + place, top, mask=real)
     tl.store(total + place, weight, mask=real)
     tl.store(mixed + place[:, None] * DIM + channel[None, :], sums, mask=real[:, None])
@@ -159,12 +176,14 @@ def attend_kernel(
 
 @triton.jit
 def join_kernel(mixed, highest, total, out, DIM: tl.constexpr, SPLITS: tl.constexpr) -> None:
-    """Join what the chunks gave for one head."""
+    """Join what the SPLITS chunks and the rows behind them gave for one head."""
     head = tl.program_id(0)
     channel, split = tl.arange(0, DIM), tl.arange(0, SPLITS)
-    place = head * SPLITS + split
-    top = tl.load(highest + place)
-    scale = tl.exp(top - tl.max(top, axis=0))
+    place, behind = head * (SPLITS + 1) + split, head * (SPLITS + 1) + SPLITS
+    top, last = tl.load(highest + place), tl.load(highest + behind)
+    highest_of_all = tl.maximum(tl.max(top, axis=0), last)
+    scale, rest = tl.exp(top - highest_of_all), tl.exp(last - highest_of_all)
     sums = tl.sum(tl.load(mixed + place[:, None] * DIM + channel[None, :]) * scale[:, None], axis=0)
-    result = sums / tl.sum(tl.load(total + place) * scale, axis=0)
+    sums += tl.load(mixed + behind * DIM + channel) * rest
+    result = sums / (tl.sum(tl.load(total + place) * scale, axis=0) + tl.load(total + behind) * rest)
     tl.store(out + head * DIM + channel, result.to(out.dtype.element_ty))

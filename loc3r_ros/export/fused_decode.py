@@ -1,30 +1,25 @@
-"""Decoding at batch 1 with seven kernels a layer, for the limit that the memory sets: what PyTorch's own kernels cost.
+"""Decoding with seven kernels a layer, for the limit that the memory sets: what PyTorch's own kernels cost.
 
-The same weights and the same function as the language graph's, one token a step, greedy without repetition penalty. A
-step is one CUDA graph, from the token before to the next: embedding, layers, output head, choice. It runs on the device
-alone, so steps follow one another without the host. Needs Triton.
+The same weights and the same function as the language graph's, where one token is asked for the next. Needs Triton,
+which comes with PyTorch for GPUs.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
 import triton
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
-from loc3r_ros.benchmarks._captured import capture_cuda, device_seconds
-from loc3r_ros.benchmarks._decode_kernels import attend_kernel, join_kernel, matvec_kernel, place_kernel
-from loc3r_ros.engines.torch_reference import TorchBuffer
-from loc3r_ros.export.graphs import rotation_of
-from loc3r_ros.memory.cache import CacheView
-from loc3r_ros.model.language import LanguageModel
+from loc3r_ros.export.decode_kernels import attend_kernel, join_kernel, matvec_kernel, place_kernel
+from loc3r_ros.export.graphs import LanguageGraph, packed, rotation_of
 
 SPLITS = 32
+"""Parts of the prefix that are attended to side by side, a power of two."""
 BLOCK = 64
 LEAST_GROUP = 16
 """Rows of the smallest product that Triton knows."""
@@ -85,63 +80,53 @@ def layer_products(layer: Qwen2DecoderLayer) -> Layer:
     )
 
 
-class FusedDecode:
-    """The next token, again and again, behind a cache that is full up to a length.
+class FusedLanguage(nn.Module):
+    """The language graph (same inputs, same outputs), whose single tokens of an answer run in fused kernels.
 
     Attributes:
-        token: (1,) int64, the last token.
-        length: (1,) int64 tokens in the cache; the last token is not in it yet.
-        logits: (1, vocabulary) float32 of the last step.
+        shapes: how each product of a layer, and the output head, is cut.
     """
 
-    def __init__(self, language: LanguageModel, capacity: int) -> None:
-        """Allocate a cache of `capacity` rows; `fill` it."""
-        config, table = language.config, language.embed_tokens.weight.data
-        dtype, device = table.dtype, table.device
-        self.config, self.capacity, self._table = config, capacity, table
+    def __init__(self, graph: LanguageGraph) -> None:
+        """Take over a graph, whose weights have their type and place already and are read from then on."""
+        super().__init__()
+        language = graph.language
+        self.graph, self.config = graph, graph.config
         self._layers = [layer_products(cast(Qwen2DecoderLayer, layer)) for layer in language.layers]
-        head = table if language.lm_head is None else language.lm_head.weight.data
-        self._head = Product(head, norm=language.norm.weight.data)
-        self._caches = torch.zeros(
-            (config.layers, 2, capacity, config.kv_heads, config.head_dim), dtype=dtype, device=device
-        )
-        cosine, sine = rotation_of(torch.arange(capacity, device=device), config, dtype)
-        self._cosine, self._sine = cosine.contiguous(), sine.contiguous()
-        self._chunk = BLOCK * -(-capacity // (BLOCK * SPLITS))
-        empty = functools.partial(torch.empty, dtype=dtype, device=device)
-        heads, dim = config.heads, config.head_dim
-        self._projected = empty((heads + 2 * config.kv_heads) * dim)
-        self._queries, self._attended = empty(heads * dim), empty(heads * dim)
-        self._hidden, self._inner = empty(config.hidden_size), empty(config.intermediate_size)
-        self._mixed = torch.empty((heads, SPLITS, dim), device=device, dtype=torch.float32)
-        self._highest, self._total = (torch.empty((heads, SPLITS), device=device, dtype=torch.float32) for _ in "ab")
-        self.logits = torch.empty((1, config.vocab_size), device=device, dtype=torch.float32)
-        self.token = torch.zeros(1, dtype=torch.int64, device=device)
-        self.length = torch.zeros(1, dtype=torch.int64, device=device)
+        head = language.embed_tokens if language.lm_head is None else language.lm_head
+        self._head = Product(head.weight.data, norm=language.norm.weight.data)
         self.shapes = dict.fromkeys(("project", "output", "gate", "down", "head"), USUAL)
 
-    def fill(self, parts: Iterable[list[Tensor]]) -> None:
-        """Copy caches one behind the other, each a list of keys and values of every layer, (rows, kv_heads, dim)."""
-        start = 0
-        for tensors in parts:
-            for place, tensor in zip(self._caches.flatten(0, 1), tensors, strict=True):
-                place[start : start + len(tensor)] = tensor
-            start += len(tensors[0])
-        self.length.fill_(start)
+    def forward(self, embeddings: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        """Append tokens (see `LanguageGraph`)."""
+        start, prefix_length, suffix_length, *asked = rest[:7]
+        if len(embeddings) > 1 or [len(rows) for rows in asked] != [0, 0, 0, 1]:
+            return self.graph(embeddings, *rest)
+        rotation = rotation_of(start, self.config, embeddings.dtype)
+        logits, new = self._next(embeddings[0], rotation, (prefix_length, suffix_length), rest[7:])
+        nothing, heads = embeddings[:0], self.graph.heads
+        layout, position = packed(heads.layout_of(nothing)), packed(heads.position_of(nothing))
+        return (layout, position, heads.heading_logits(nothing), logits, *new)
 
-    def step(self) -> None:
-        """Run one token and choose the next."""
-        hidden = self._hidden
-        torch.index_select(self._table, 0, self.token, out=hidden[None])
-        for layer, (keys, values) in zip(self._layers, self._caches, strict=True):
-            self._product("project", layer.project, hidden, self._projected)
-            self._attend(keys, values)
-            self._product("output", layer.output, self._attended, hidden, residual=hidden)
-            self._product("gate", layer.gate, hidden, self._inner)
-            self._product("down", layer.down, self._inner, hidden, residual=hidden)
-        self._product("head", self._head, hidden, self.logits)
-        self.token.copy_(self.logits.argmax(dim=-1))
-        self.length += 1
+    def _next(
+        self, token: Tensor, rotation: tuple[Tensor, Tensor], lengths: tuple[Tensor, Tensor], caches: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the (1, vocabulary) logits behind a token, and its (1, kv_heads, dim) keys and values by layer."""
+        config, hidden = self.config, token.clone()
+        projected = hidden.new_empty((config.heads + 2 * config.kv_heads) * config.head_dim)
+        inner = hidden.new_empty(config.intermediate_size)
+        logits = torch.empty((1, config.vocab_size), device=hidden.device, dtype=torch.float32)
+        new = hidden.new_empty((2 * config.layers, 1, config.kv_heads, config.head_dim)).unbind()
+        behind = 2 * config.layers
+        for index, layer in enumerate(self._layers):
+            pair = slice(2 * index, 2 * index + 2)
+            self._product("project", layer.project, hidden, projected)
+            attended = self._attend(projected, rotation, lengths, (*caches[pair], *caches[behind:][pair]), new[pair])
+            self._product("output", layer.output, attended, hidden, residual=hidden)
+            self._product("gate", layer.gate, hidden, inner)
+            self._product("down", layer.down, inner, hidden, residual=hidden)
+        self._product("head", self._head, hidden, logits)
+        return logits, new
 
     def _product(self, name: str, product: Product, x: Tensor, out: Tensor, residual: Tensor | None = None) -> None:
         count, length = product.weight.shape
@@ -167,53 +152,70 @@ class FusedDecode:
             num_warps=warps,
         )
 
-    def _attend(self, keys: Tensor, values: Tensor) -> None:
-        config = self.config
+    def _attend(
+        self,
+        projected: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        lengths: tuple[Tensor, Tensor],
+        caches: tuple[Tensor, ...],
+        new: tuple[Tensor, ...],
+    ) -> Tensor:
+        """Return what the token reads, (heads * dim,), and write its own keys and values to `new`.
+
+        Args:
+            projected: its queries, keys and values.
+            rotation: cosine and signed sine of its position.
+            lengths: (1,) rows that count of the prefix, and of the suffix.
+            caches: keys and values of the prefix, and of the suffix.
+            new: keys and values of the token.
+        """
+        config, device = self.config, projected.device
         heads: dict[str, Any] = {"HEADS": config.heads, "KV_HEADS": config.kv_heads, "DIM": config.head_dim}
-        tables = (self._projected, self._cosine, self._sine, self._queries)
+        queries = projected.new_empty(config.heads * config.head_dim)
+        attended = torch.empty_like(queries)
         place_kernel[(config.heads + 2 * config.kv_heads,)](
-            *tables, keys, values, self.length, config.head_dim**-0.5, **heads, num_warps=1
+            projected, *rotation, queries, *new, config.head_dim**-0.5, **heads, num_warps=1
+        )
+        mixed, highest, total = (
+            torch.empty((config.heads, SPLITS + 1, size), device=device, dtype=torch.float32)
+            for size in (config.head_dim, 1, 1)
         )
         group = max(LEAST_GROUP, triton.next_power_of_2(config.heads // config.kv_heads))
-        split = (self._mixed, self._highest, self._total)
-        attend_kernel[(config.kv_heads, SPLITS)](
-            self._queries, keys, values, self.length, *split, self._chunk, **heads, GROUP=group, BLOCK=BLOCK,
-            SPLITS=SPLITS, num_warps=4,
+        chunk = BLOCK * triton.cdiv(caches[0].shape[0], BLOCK * SPLITS)
+        attend_kernel[(config.kv_heads, SPLITS + 1)](
+            queries, *caches[:2], lengths[0], *caches[2:], lengths[1], *new, mixed, highest, total, chunk, **heads,
+            GROUP=group, BLOCK=BLOCK, SPLITS=SPLITS, num_warps=4,
         )  # fmt: skip
-        join_kernel[(config.heads,)](*split, self._attended, DIM=config.head_dim, SPLITS=SPLITS, num_warps=4)
+        join_kernel[(config.heads,)](mixed, highest, total, attended, DIM=config.head_dim, SPLITS=SPLITS, num_warps=4)
+        return attended
 
-    def tune(self, rounds: int = 5) -> None:
-        """Choose how each product is cut: the fastest over the matrices of all layers, which no cache holds."""
-        hidden, inner, attended = (tensor.zero_() for tensor in (self._hidden, self._inner, self._attended))
+    def tune(self, seconds: Callable[[Callable[[], None]], float]) -> None:
+        """Choose how each product is cut: the fastest over the matrices of all layers, which no cache holds.
+
+        Args:
+            seconds: tells what the device needs for some work.
+        """
+        config, weight = self.config, self._head.weight
+        hidden, attended, inner = (
+            weight.new_zeros(size)
+            for size in (config.hidden_size, config.heads * config.head_dim, config.intermediate_size)
+        )
+        projected = weight.new_empty(len(self._layers[0].project.weight))
+        logits = torch.empty((1, config.vocab_size), device=weight.device, dtype=torch.float32)
         works: dict[str, Callable[[], None]] = {
-            "project": lambda: self._over("project", hidden, self._projected),
+            "project": lambda: self._over("project", hidden, projected),
             "output": lambda: self._over("output", attended, hidden, hidden),
             "gate": lambda: self._over("gate", hidden, inner),
             "down": lambda: self._over("down", inner, hidden, hidden),
-            "head": lambda: self._product("head", self._head, hidden, self.logits),
+            "head": lambda: self._product("head", self._head, hidden, logits),
         }
         for name, work in works.items():
-            seconds = {}
+            measured = {}
             for shape in SHAPES:
                 self.shapes[name] = shape
-                seconds[shape] = graph_seconds(work, rounds)
-            self.shapes[name] = min(seconds, key=seconds.__getitem__)
+                measured[shape] = seconds(work)
+            self.shapes[name] = min(measured, key=measured.__getitem__)
 
     def _over(self, name: str, x: Tensor, out: Tensor, residual: Tensor | None = None) -> None:
         for layer in self._layers:
             self._product(name, getattr(layer, name), x, out, residual)
-
-
-def graph_seconds(work: Callable[[], None], rounds: int) -> float:
-    """Return what the device needs for some work as a CUDA graph: launching one by one would take longer than that."""
-
-    def outputless() -> tuple[Tensor, ...]:
-        work()
-        return ()
-
-    return device_seconds(capture_cuda(outputless)[0], rounds)
-
-
-def cache_tensors(view: CacheView) -> list[Tensor]:
-    """Return a view's keys and values of every layer, (rows, kv_heads, dim); its buffers are the torch backend's."""
-    return [cast(TorchBuffer, buffer.rows(0, view.length)).tensor for buffer in view.buffers.values()]

@@ -123,9 +123,7 @@ class Cut3R(nn.Module):
         prediction, state = self.predict(self.encode(image, tables), tables, state)
         return Observation(prediction.camera_token, pose_matrix(prediction.pose)), state
 
-    def forward(
-        self, images: Tensor, dense: bool = True, stride: int = 1, every: int = 1
-    ) -> list[FramePrediction]:
+    def forward(self, images: Tensor, dense: bool = True, stride: int = 1, every: int = 1) -> list[FramePrediction]:
         """Predict whole sequences from their first frame on; all their frames go through the encoder at once.
 
         Args:
