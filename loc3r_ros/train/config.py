@@ -121,7 +121,7 @@ class PoseConfig:
     Attributes:
         max_step: largest step between two pictures of a clip, in pictures of the walk.
         stride: point maps are learned at every stride-th pixel; the patch is a multiple of it.
-        every: point maps are learned for every so-manieth picture of a clip, the last of it among them.
+        every: point maps are learned for one in so many pictures of a clip, counted back from its last.
         weight: of the pose in CUT3R's objective.
         motion: weight of the motion between near pictures (see `cut3r.losses.motion_loss`).
         backwards: half of the clips go against the order of the walk.

@@ -135,14 +135,19 @@ def towards(texts: Texts, seen: Tensor) -> Tensor:
 
 def named_sizes(texts: Texts) -> tuple[Tensor, Tensor]:
     """Return (B, M) the longest sides, metres, of what M mentions name, and (B, M) bool whether they are known."""
-    size = texts.size.gather(1, texts.text.gather(1, texts.named).clamp_min(0))
+    size = _size_at(texts, texts.named)
     return size, (size > 0) & (texts.category >= 0)
 
 
 def asked_sizes(texts: Texts) -> tuple[Tensor, Tensor]:
     """Return (B, A) the longest sides, metres, that A tokens of answers are asked for, and (B, A) whether they are."""
-    size = texts.size.gather(1, texts.text.gather(1, texts.before).clamp_min(0))
+    size = _size_at(texts, texts.before)
     return size, (size > 0) & (texts.answer != UNSUPERVISED)
+
+
+def _size_at(texts: Texts, columns: Tensor) -> Tensor:
+    """Return (B, N) the sizes that the texts of N columns (B, N) are about."""
+    return texts.size.gather(1, texts.text.gather(1, columns).clamp_min(0))
 
 
 def _shared(texts: Texts, columns: Tensor, chosen: Tensor) -> Tensor:

@@ -64,15 +64,14 @@ def cut3r_loss(predictions: Sequence[FramePrediction], targets: Targets, metric:
         targets: the truth.
         metric: errors of predicted lengths count; False compares shapes only, each at its own scale.
     """
-    mapped = [t for t, prediction in enumerate(predictions) if prediction.point_maps is not None]
-    maps = [predictions[t].point_maps or () for t in mapped]
+    maps = {t: one.point_maps for t, one in enumerate(predictions) if one.point_maps is not None}
     if not maps:
         raise ConfigError("CUT3R's losses need the point maps of a frame: build the network with a dense head.")
     points_self, confidence_self, points_world, confidence_world, rgb = (
-        torch.stack(parts, dim=1) for parts in zip(*maps, strict=True)
+        torch.stack(parts, dim=1) for parts in zip(*maps.values(), strict=True)
     )
     pose = torch.stack([prediction.pose for prediction in predictions], dim=1)
-    seen = Targets(*(part[:, mapped] for part in targets))
+    seen = Targets(*(part[:, list(maps)] for part in targets))
     scale = mean_distance(seen.points_world, seen.valid)
     predicted_scale = scale if metric else mean_distance(points_world, seen.valid)
     scales = (predicted_scale, scale)
