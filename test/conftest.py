@@ -22,6 +22,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+def has_cuda() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+# Before any Triton is imported: without a GPU its interpreter runs the kernels.
+if not has_cuda():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Fixed draws and no wall time: a red test is red on every machine.
 settings.register_profile("loc3r", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("loc3r")
@@ -40,14 +52,6 @@ def pytest_collection_modifyitems(items):
 def shared_folder() -> Path:
     """Folder of the recorded walk and the reference fixtures."""
     return Path(os.environ.get("LOC3R_SHARED", ROOT.parent / "shared"))
-
-
-def has_cuda() -> bool:
-    try:
-        import torch
-    except ImportError:
-        return False
-    return torch.cuda.is_available()
 
 
 @pytest.fixture(scope="session")

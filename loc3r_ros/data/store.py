@@ -7,6 +7,7 @@ in memory.
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from loc3r_ros.world.sample import Sample, make_sample
 
 FORMAT = 1
 """Of the files; raise it when what they hold changes."""
+_header = threading.Lock()
+"""NumPy reads a file's header with `ast`, which CPython 3.11 does not always survive in two threads at once
+("SystemError: AST constructor recursion depth mismatch", https://github.com/python/cpython/issues/106905)."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ class SceneStore:
     def read(self, seed: int) -> NDArray[np.void]:
         """Return the (frames,) records of a scene as a view of its file."""
         self.keep(seed)
-        return np.load(self._pictures(seed), mmap_mode="r")
+        with _header:
+            return np.load(self._pictures(seed), mmap_mode="r")
 
     def truth(self, seed: int) -> SceneTruth:
         """Return what is true of a scene."""

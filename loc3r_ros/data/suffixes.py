@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,7 +93,7 @@ def pose_text(pose: tuple[float, float, float]) -> str:
 def draw_suffixes(
     maker: SuffixMaker, truth: SceneTruth, questions: Sequence[Question], count: int, draw: Draw
 ) -> list[Suffix]:
-    """Return up to `count` suffixes of a scene: every situation once, then more questions.
+    """Return up to `count` suffixes of a scene: every situation once, then more questions, of all types alike.
 
     Args:
         maker: writes them.
@@ -105,9 +105,21 @@ def draw_suffixes(
     asked: defaultdict[int | None, list[Question]] = defaultdict(list)
     for question in draw.shuffled(questions):
         asked[question.situation].append(question)
+    uses: Counter[str] = Counter()
     suffixes = [
-        maker.ask(asked[number].pop(), truth) if asked[number] and not maker.pose_as_text else maker.locate(situation)
+        maker.ask(_rarest(asked[number], uses), truth)
+        if asked[number] and not maker.pose_as_text
+        else maker.locate(situation)
         for number, situation in enumerate(truth.situations)
     ]
     rest = draw.shuffled([question for group in asked.values() for question in group])
-    return suffixes + [maker.ask(question, truth) for question in rest[: max(0, count - len(suffixes))]]
+    more = min(len(rest), max(0, count - len(suffixes)))
+    return suffixes + [maker.ask(_rarest(rest, uses), truth) for _ in range(more)]
+
+
+def _rarest(questions: list[Question], uses: Counter[str]) -> Question:
+    """Take out, and return, the first question of the type that was asked least: some types have far fewer to ask."""
+    question = min(questions, key=lambda one: uses[one.type])
+    questions.remove(question)
+    uses[question.type] += 1
+    return question

@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -79,3 +80,15 @@ def test_other_draws_ask_other_questions(truth, template):
     first, again, other = (draw_suffixes(maker, truth, truth.questions, 8, Draw(seed, "test")) for seed in (0, 0, 1))
     ids = [[one.ids.tobytes() for one in suffixes] for suffixes in (first, again, other)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_types_are_asked_alike(truth, template):
+    available = Counter(question.type for question in truth.questions)
+    count = len(truth.situations) + len(available)
+    asked = Counter(
+        one.type for one in draw_suffixes(SuffixMaker(template), truth, truth.questions, count, Draw(0, ""))
+    )
+    assert set(available) <= set(asked)
+    unsituated = {one.type for one in truth.questions if one.situation is None}
+    fair = max(asked[kind] for kind in unsituated)
+    assert all(asked[kind] >= min(fair - 1, available[kind]) for kind in available)

@@ -1,14 +1,11 @@
 """Fused kernels give the logits and cache rows of the language graph; without a GPU Triton's interpreter runs them."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 pytest.importorskip("triton", reason="no Triton here")
 
 from loc3r_ros.benchmarks.model import Film
