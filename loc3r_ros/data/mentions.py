@@ -13,6 +13,7 @@ from loc3r_ros.data.dense import CLASSES, COLOUR_NAMES
 from loc3r_ros.data.suffixes import UNSUPERVISED
 from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.world.furniture import CATEGORIES
+from loc3r_ros.world.language import plural
 
 ANY_COLOUR = -1
 NOTHING = -1
@@ -49,7 +50,7 @@ class Names:
     """What ids name, where the tokenizer keeps words together.
 
     Attributes:
-        category: furniture in the singular and sides -> category (see `Mentions`).
+        category: furniture, one or many, and sides -> category (see `Mentions`).
         colour: colours -> index into `dense.COLOUR_NAMES`.
         answers: by such an index, the id that is the colour at the beginning of an answer; UNSUPERVISED where a
             tokenizer has none. Empty where no colours are asked for.
@@ -62,7 +63,7 @@ class Names:
     @classmethod
     def of(cls, tokenizer: TextTokenizer) -> Names:
         """Return the names of a tokenizer; one that cuts a word into many pieces has none for it."""
-        furniture = {name: CLASSES.index(name) for name in CATEGORIES}
+        furniture = {form: CLASSES.index(name) for name in CATEGORIES for form in (name, plural(name))}
         sides = {word: FIRST_SIDE + number for number, word in enumerate(SIDE_WORDS)}
         return cls(
             category=_ids(tokenizer, furniture | sides),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from loc3r_ros.data.scenes import SceneTruth, Situation
 from loc3r_ros.prompt.template import PromptIds, PromptTemplate
 from loc3r_ros.world.draw import Draw
+from loc3r_ros.world.language import NUMBERS
 from loc3r_ros.world.questions import Question
 
 UNSUPERVISED = -100
@@ -33,7 +34,8 @@ class Suffix:
         position: index of `<Pos>`, -1 without one.
         orientation: index of `<Ori>`, -1 without one.
         pose: true x, y and heading in the anchor frame, None where the situation is a pseudo-situation.
-        size: metres, if that is what is asked for, or 0.
+        amount: what is asked for, if that is how long something is (metres) or how many there are (half their number,
+            so that both are of one size); 0 where something else is asked.
     """
 
     type: str
@@ -42,7 +44,7 @@ class Suffix:
     position: int
     orientation: int
     pose: tuple[float, float, float] | None
-    size: float = 0.0
+    amount: float = 0.0
 
 
 class SuffixMaker:
@@ -80,8 +82,15 @@ class SuffixMaker:
             position=-1 if self.pose_as_text else prompt.position,
             orientation=-1 if self.pose_as_text else prompt.orientation,
             pose=situation.pose if situation else None,
-            size=float(answer) / 100 if kind == "size" else 0.0,
+            amount=amount_of(kind, answer),
         )
+
+
+def amount_of(kind: str, answer: str) -> float:
+    """Return the amount that a question of a type asks for (see `Suffix`), from its answer."""
+    if kind == "size":
+        return float(answer) / 100
+    return NUMBERS.index(answer) / 2 if kind == "count" else 0.0
 
 
 def pose_text(pose: tuple[float, float, float]) -> str:

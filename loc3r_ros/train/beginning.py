@@ -17,6 +17,8 @@ from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.train.grounding import Taught, attention_of, half_of
 from loc3r_ros.train.lessons import readings
+from loc3r_ros.world.furniture import CATEGORIES
+from loc3r_ros.world.language import plural
 
 EMBEDDING = 0.3
 """Standard deviation of what enters the first layer: words, newlines, projected patches and cameras."""
@@ -79,7 +81,7 @@ class Form(NamedTuple):
     Attributes:
         token: its id.
         word: number of the word.
-        kind: number of the form: with a space before it or not, with a capital or not.
+        kind: number of the form: with a space before it or not, with a capital or not, one piece of furniture or many.
     """
 
     token: int
@@ -88,14 +90,16 @@ class Form(NamedTuple):
 
 
 def word_forms(tokenizer: TextTokenizer) -> list[Form]:
-    """Return the words of a vocabulary, such as " red", "red" and "Red"."""
+    """Return the words of a vocabulary, such as " red", "red" and "Red"; " sofas" is a form of "sofa"."""
     words: dict[str, int] = {}
+    singular = {plural(name).lower(): name.lower() for name in CATEGORIES}
     forms = []
     for token in range(tokenizer.size):
         text = tokenizer.decode([token])
         if (word := text.removeprefix(" ")).isalpha():
-            kind = 2 * text.startswith(" ") + word[0].isupper()
-            forms.append(Form(token, words.setdefault(word.lower(), len(words)), kind))
+            one = singular.get(word.lower(), word.lower())
+            kind = 4 * (one != word.lower()) + 2 * text.startswith(" ") + word[0].isupper()
+            forms.append(Form(token, words.setdefault(one, len(words)), kind))
     return forms
 
 
@@ -138,8 +142,8 @@ def _hand_on(model: Loc3R, names: Names) -> None:
     """
     language, config = model.language, model.language.config
     named = [_words(language.embed_tokens.weight, words) for words in (names.colour, names.category)]
-    size = readings(config.hidden_size).size[None]
-    blocks = _blocks(torch.cat((model.heads.layout.weight, size, *named)), config.head_dim)
+    amount = readings(config.hidden_size).amount[None]
+    blocks = _blocks(torch.cat((model.heads.layout.weight, amount, *named)), config.head_dim)
     taught = Taught.of(language)
     for layer in {*taught.words, taught.poses}:
         _copy(attention_of(language, layer), True, blocks[0], (blocks[0], blocks[0]))

@@ -21,16 +21,16 @@ from loc3r_ros.train.packing import JointBatch, Texts
 from loc3r_ros.train.references import (
     Referred,
     answer_references,
-    asked_sizes,
+    asked_amounts,
     chosen_names,
-    named_sizes,
+    named_amounts,
     pose_references,
     refer_loss,
     seen_from,
     towards,
 )
 
-LOOKS = ("look", "refer", "ask", "stand", "choose", "tint", "size", "length", "aside", "towards")
+LOOKS = ("look", "refer", "ask", "stand", "choose", "tint", "amount", "asked", "aside", "towards")
 """Lessons that count as much as `joint.grounding` says."""
 PLACES = ("early", "named", "posed")
 """Lessons of the layout head, which count as L_BEV does."""
@@ -75,7 +75,7 @@ class Lessons(nn.Module):
 
     seen: Tensor
     side: Tensor
-    size: Tensor
+    amount: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Lessons(nn.Module):
             **_references(language, texts, known, watched),
             **self._answers(language, texts, known, (text, watched)),
             **_places(model, batch, known, (text, watched)),
-            **self._sizes(language, texts, watched),
+            **self._amounts(language, texts, watched),
             "tint": language_loss(language, named, batch.tint),  # type: ignore[arg-type]
         }
 
@@ -116,14 +116,14 @@ class Lessons(nn.Module):
             "towards": _apart(late, towards(texts, seen), known[..., 0]),
         }
 
-    def _sizes(self, language: LanguageModel, texts: Texts, watched: Watched) -> dict[str, Tensor]:
-        """Return how wrong it is how long names say that things are, where answers look at them, and then answers."""
+    def _amounts(self, language: LanguageModel, texts: Texts, watched: Watched) -> dict[str, Tensor]:
+        """Return how wrong it is how long, or how many, names say that things are, where answers look, then answers."""
         taught = Taught.of(language)
         names = watched.said(taught.answers, texts.named).float()
         answers = watched.said(taught.choices, texts.before).float()
         return {
-            "size": _apart(names @ self.size, *named_sizes(texts)),
-            "length": _apart(answers @ self.size, *asked_sizes(texts)),
+            "amount": _apart(names @ self.amount, *named_amounts(texts)),
+            "asked": _apart(answers @ self.amount, *asked_amounts(texts)),
         }
 
 
@@ -133,20 +133,20 @@ class Readings(NamedTuple):
     Attributes:
         seen: (width, 5) in which an answer says what `seen_from` returns.
         side: (width,) in which it says what `towards` returns.
-        size: (width,) in which a name, and an answer, says how long the thing's longest side is.
+        amount: (width,) in which a name, and an answer, says how long a thing is, or how many there are.
     """
 
     seen: Tensor
     side: Tensor
-    size: Tensor
+    amount: Tensor
 
 
 def readings(width: int) -> Readings:
     """Return the directions for a width: the same ones each time."""
     random = torch.Generator().manual_seed(0)
     drawn = [torch.randn(max(width, SEEN + 2), count, generator=random) for count in (SEEN, 1, 1)]
-    seen, side, size = torch.linalg.qr(torch.cat(drawn, dim=1))[0][:width].split((SEEN, 1, 1), dim=1)
-    return Readings(seen.contiguous(), side[:, 0].contiguous(), size[:, 0].contiguous())
+    seen, side, amount = torch.linalg.qr(torch.cat(drawn, dim=1))[0][:width].split((SEEN, 1, 1), dim=1)
+    return Readings(seen.contiguous(), side[:, 0].contiguous(), amount[:, 0].contiguous())
 
 
 def _apart(said: Tensor, truth: Tensor, known: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Texts(NamedTuple):
         orientation: (B, K) the same for `<Ori>`.
         pose: (B, K, 3) true x, y and heading in the anchor frame.
         posed: (B, K) whether there is such a pose, and tokens to read it from.
-        size: (B, K) the longest side that is asked for, metres; 0 where something else is asked.
+        amount: (B, K) how long or how many that is which is asked for (see `Suffix`); 0 where something else is asked.
         before: (B, A) columns of the tokens that an answer's tokens follow; 0 where padding.
         answer: (B, A) the ids that are to follow them, UNSUPERVISED where padding.
         named: (B, M) columns of the tokens that name a piece of furniture or a side; 0 where padding.
@@ -47,7 +47,7 @@ class Texts(NamedTuple):
     orientation: Tensor
     pose: Tensor
     posed: Tensor
-    size: Tensor
+    amount: Tensor
     before: Tensor
     answer: Tensor
     named: Tensor
@@ -91,7 +91,7 @@ class TextRow(NamedTuple):
     orientation: NDArray[np.int64]
     pose: NDArray[np.float32]
     posed: NDArray[np.bool_]
-    size: NDArray[np.float32]
+    amount: NDArray[np.float32]
     before: NDArray[np.int64]
     answer: NDArray[np.int64]
     named: NDArray[np.int64]
@@ -149,7 +149,7 @@ def join_texts(suffixes: Sequence[Suffix], names: Names | None = None) -> TextRo
         orientation=starts + np.array([max(one.orientation, 0) for one in suffixes], np.int64),
         pose=np.array([one.pose or NOWHERE for one in suffixes], np.float32).reshape(-1, 3),
         posed=np.array(posed, np.bool_),
-        size=np.array([one.size for one in suffixes], np.float32),
+        amount=np.array([one.amount for one in suffixes], np.float32),
         before=answered - 1,
         answer=labels[answered],
         named=mentions.column,

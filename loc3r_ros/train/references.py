@@ -133,21 +133,21 @@ def towards(texts: Texts, seen: Tensor) -> Tensor:
     return ahead[..., 0] * side.cos() + ahead[..., 1] * side.sin()
 
 
-def named_sizes(texts: Texts) -> tuple[Tensor, Tensor]:
-    """Return (B, M) the longest sides, metres, of what M mentions name, and (B, M) bool whether they are known."""
-    size = _size_at(texts, texts.named)
-    return size, (size > 0) & (texts.category >= 0)
+def named_amounts(texts: Texts) -> tuple[Tensor, Tensor]:
+    """Return (B, M) the amounts (see `Suffix`) of what M mentions name, and (B, M) bool whether they are known."""
+    amount = _amount_at(texts, texts.named)
+    return amount, (amount > 0) & (texts.category >= 0)
 
 
-def asked_sizes(texts: Texts) -> tuple[Tensor, Tensor]:
-    """Return (B, A) the longest sides, metres, that A tokens of answers are asked for, and (B, A) whether they are."""
-    size = _size_at(texts, texts.before)
-    return size, (size > 0) & (texts.answer != UNSUPERVISED)
+def asked_amounts(texts: Texts) -> tuple[Tensor, Tensor]:
+    """Return (B, A) the amounts (see `Suffix`) that A tokens of answers are asked for, and (B, A) whether they are."""
+    amount = _amount_at(texts, texts.before)
+    return amount, (amount > 0) & (texts.answer != UNSUPERVISED)
 
 
-def _size_at(texts: Texts, columns: Tensor) -> Tensor:
-    """Return (B, N) the sizes that the texts of N columns (B, N) are about."""
-    return texts.size.gather(1, texts.text.gather(1, columns).clamp_min(0))
+def _amount_at(texts: Texts, columns: Tensor) -> Tensor:
+    """Return (B, N) the amounts that the texts of N columns (B, N) are about."""
+    return texts.amount.gather(1, texts.text.gather(1, columns).clamp_min(0))
 
 
 def _shared(texts: Texts, columns: Tensor, chosen: Tensor) -> Tensor:

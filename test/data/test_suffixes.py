@@ -4,7 +4,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from loc3r_ros.data.suffixes import LOCATE, POSE_QUESTION, UNSUPERVISED, SuffixMaker, draw_suffixes, pose_text
+from loc3r_ros.data.suffixes import (
+    LOCATE,
+    POSE_QUESTION,
+    UNSUPERVISED,
+    SuffixMaker,
+    amount_of,
+    draw_suffixes,
+    pose_text,
+)
 from loc3r_ros.prompt.template import PSEUDO_SITUATION, PromptTemplate
 from loc3r_ros.prompt.tokenizer import MESSAGE_END, ORIENTATION, POSITION
 from loc3r_ros.prompt.training import train_tokenizer
@@ -33,7 +41,7 @@ def test_a_question_is_the_robots_prompt_with_its_answer(truth, template):
         assert suffix.ids[suffix.position] == template.tokenizer.special(POSITION)
         assert suffix.ids[suffix.orientation] == template.tokenizer.special(ORIENTATION)
         assert suffix.pose == (situation.pose if situation else None)
-        assert suffix.size == (int(question.answer) / 100 if question.type == "size" else 0)
+        assert suffix.amount == amount_of(question.type, question.answer)
         assert (PSEUDO_SITUATION in template.tokenizer.decode(suffix.ids.tolist())) == (situation is None)
 
 
@@ -80,6 +88,10 @@ def test_other_draws_ask_other_questions(truth, template):
     first, again, other = (draw_suffixes(maker, truth, truth.questions, 8, Draw(seed, "test")) for seed in (0, 0, 1))
     ids = [[one.ids.tobytes() for one in suffixes] for suffixes in (first, again, other)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_lengths_and_numbers_are_amounts():
+    assert (amount_of("size", "140"), amount_of("count", "three"), amount_of("colour", "red")) == (1.4, 1.5, 0.0)
 
 
 def test_types_are_asked_alike(truth, template):

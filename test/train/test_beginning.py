@@ -62,6 +62,9 @@ def test_the_forms_of_a_word_begin_alike():
     forms = {form.token: form for form in word_forms(TOKENIZER)}
     assert forms[words[" red"]].word == forms[words["red"]].word != forms[words["sofa"]].word
     assert forms[words[" red"]].kind == forms[words[" sofa"]].kind != forms[words["sofa"]].kind
+    many = forms[TOKENIZER.encode(" sofas", 1)[0]]
+    assert many.word == forms[words["sofa"]].word
+    assert many.kind not in {forms[token].kind for token in words.values()}
 
 
 @torch.no_grad()
@@ -127,8 +130,8 @@ def test_taught_heads_hand_on_words_and_places_and_answers_can_tell_them_apart()
     assert products.diagonal().min() > 0
     for head in (2, 3):  # which answers choose a name
         torch.testing.assert_close(handed(taught.choices, head, places[0]), COPIED * places[0])
-    size = readings(192).size
-    torch.testing.assert_close(handed(taught.answers, 2, size), COPIED * size, atol=0.02, rtol=0)
+    amount = readings(192).amount
+    torch.testing.assert_close(handed(taught.answers, 2, amount), COPIED * amount, atol=0.02, rtol=0)
 
 
 @torch.no_grad()

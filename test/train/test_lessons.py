@@ -22,7 +22,7 @@ def test_poses_are_two_places():
 
 def test_what_is_said_is_read_in_directions_that_never_change():
     known = readings(192)
-    directions = torch.cat((known.seen, known.side[:, None], known.size[:, None]), dim=1)
+    directions = torch.cat((known.seen, known.side[:, None], known.amount[:, None]), dim=1)
     torch.testing.assert_close(directions.T @ directions, torch.eye(7))
     assert all(torch.equal(one, other) for one, other in zip(known, readings(192), strict=True))
     assert [tuple(one.shape) for one in readings(3)] == [(3, 5), (3,), (3,)]
@@ -53,4 +53,4 @@ def test_where_things_lie_is_said_before_the_last_layer_and_at_which_side_after_
     last.copy_(kept)
     assert before["aside"] > 0 and torch.equal(before["aside"], after["aside"])
     assert before["towards"] > 0 and not torch.equal(before["towards"], after["towards"])
-    assert torch.equal(before["size"], after["size"]) and torch.equal(before["length"], after["length"])
+    assert torch.equal(before["amount"], after["amount"]) and torch.equal(before["asked"], after["asked"])

@@ -13,9 +13,9 @@ from loc3r_ros.data.suffixes import UNSUPERVISED
 from loc3r_ros.train.grounding import Taught, attention_of, columns_of, watching
 from loc3r_ros.train.references import (
     answer_references,
-    asked_sizes,
+    asked_amounts,
     chosen_names,
-    named_sizes,
+    named_amounts,
     pose_references,
     question_names,
     refer_loss,
@@ -114,7 +114,7 @@ def asked(lesson, category):
         orientation=torch.tensor([[1]]),
         pose=torch.zeros(1, 1, 3),
         posed=torch.ones(1, 1, dtype=torch.bool),
-        size=torch.tensor([[1.4]]),
+        amount=torch.tensor([[1.4]]),
         before=torch.tensor([[7]]),
         answer=torch.tensor([[4]]),
     )
@@ -140,16 +140,16 @@ def test_where_no_side_is_asked_for_it_is_the_front(lesson):
 
 def test_answers_are_asked_for_the_size_that_their_question_is_about(lesson):
     texts = asked(lesson, 3)._replace(before=torch.tensor([[7, 8, 0]]), answer=torch.tensor([[4, 5, UNSUPERVISED]]))
-    size, known = asked_sizes(texts)
-    assert known.tolist() == [[True, True, False]] and float(size[0, 1]) == pytest.approx(1.4)
-    assert not asked_sizes(texts._replace(size=torch.zeros(1, 1)))[1].any()
+    amount, known = asked_amounts(texts)
+    assert known.tolist() == [[True, True, False]] and float(amount[0, 1]) == pytest.approx(1.4)
+    assert not asked_amounts(texts._replace(amount=torch.zeros(1, 1)))[1].any()
 
 
 def test_sizes_are_those_of_what_is_named(lesson):
     texts = asked(lesson, 3)
-    size, known = named_sizes(texts)
-    assert known.tolist() == [[True, True, False]] and float(size[0, 0]) == pytest.approx(1.4)
-    assert not named_sizes(texts._replace(size=torch.zeros(1, 1)))[1].any()
+    amount, known = named_amounts(texts)
+    assert known.tolist() == [[True, True, False]] and float(amount[0, 0]) == pytest.approx(1.4)
+    assert not named_amounts(texts._replace(amount=torch.zeros(1, 1)))[1].any()
 
 
 @torch.no_grad()
