@@ -39,6 +39,10 @@ PARAMETERS: dict[str, object] = {
     "odom_frame": "map",  # the bag has exact poses of the camera in its frame "map"
     "base_frame": "camera_optical_frame",
     "keyframe_count": 128,
+    # A subscription that is made anew to suit its publishers loses images, and so does one that holds few of them: DDS
+    # acknowledges an image when it has it, not when the node takes it.
+    "image_qos": "reliable",
+    "image_queue": 128,
 }
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any
 
 import rclpy
@@ -187,16 +188,16 @@ def run(make_node: Callable[[], Any], make_executor: Callable[[], Executor], arg
         args: command line without the program's name, or None for that of the process.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
-    stop = threading.Event()
+    stop: SimpleQueue[int] = SimpleQueue()  # an event's lock is not reentrant: a signal just before it waits would hang
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: stop.put(number))
     rclpy.init(args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = make_node()
         executor = make_executor()
         executor.add_node(node)
         spinner = SpinThread("loc3r_control", executor, node.get_logger().error)
-        stop.wait()
+        stop.get()
         spinner.stop()
         node.close()
         node.destroy_node()

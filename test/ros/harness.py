@@ -58,7 +58,7 @@ class NodeProcess:
             arguments += ["-r", f"__ns:={namespace}"]
         self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115
         # Prefer speed of the machine's other tests over that of OpenCV.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1", "PYTHONFAULTHANDLER": "1"}
         self.process = subprocess.Popen(
             [sys.executable, ROOT / script, *arguments], stdout=self._log, stderr=self._log, env=environment
         )
@@ -73,9 +73,14 @@ class NodeProcess:
         return wait_until(lambda: re.search(pattern, self.log[since:]) and self.log, f"the log entry {pattern!r}")
 
     def stop(self, number=signal.SIGINT):
-        """Send a signal and return the exit code."""
+        """Send a signal and return the exit code; a process that stays is made to say where its threads are."""
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
+            raise AssertionError(f"It was still there {PATIENCE:g} s after signal {number}:\n{self.log}") from None
 
     def kill(self):
         if self.process.poll() is None:
