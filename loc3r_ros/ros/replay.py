@@ -36,7 +36,8 @@ QUEUE = 100
 WINDOW = 5
 """The same where it goes as fast as they are taken: half of what subscribers hold by default.
 
-Fast DDS asks for acknowledgements at once where this is the whole history of a publisher, else only every 3 s."""
+Fast DDS asks for acknowledgements at once where this is the whole history of a publisher, else only every 3 s. It gives
+them for what it holds: a subscriber that is slow to take it out may still lose some."""
 CLOCK_TOPIC = "/clock"
 
 
