@@ -215,13 +215,13 @@ def attend(
     queries = rotated(attention.q_proj(states).view(-1, config.heads, dim), rotation)
     keys = rotated(attention.k_proj(states).view(-1, config.kv_heads, dim), rotation)
     values = attention.v_proj(states).view(-1, config.kv_heads, dim)
-    queries = (queries * dim**-0.5).view(-1, config.kv_heads, groups, dim).permute(1, 2, 0, 3)
-    queries = queries.reshape(config.kv_heads, -1, dim)
+    queries = queries.view(-1, config.kv_heads, groups, dim).permute(1, 2, 0, 3)
+    queries = queries.reshape(config.kv_heads, -1, dim) * dim**-0.5
     local_keys, local_values = torch.cat((suffix[0], keys)), torch.cat((suffix[1], values))
     far = (queries @ prefix[0].permute(1, 2, 0)).float() + blocked[0]
     near = (queries @ local_keys.permute(1, 2, 0)).float() + blocked[1]
     weights = F.softmax(torch.cat((far, near), dim=-1), dim=-1).to(states.dtype)
-    split = prefix[0].shape[0]
+    split = blocked[0].shape[0]
     mixed = weights[..., :split] @ prefix[1].permute(1, 0, 2) + weights[..., split:] @ local_values.permute(1, 0, 2)
     mixed = mixed.view(config.kv_heads, groups, -1, dim).permute(2, 0, 1, 3)
     return attention.o_proj(mixed.reshape(-1, config.heads * dim)), keys, values
