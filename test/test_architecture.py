@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,9 @@ def test_the_rule_catches_a_wrong_import():
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_modules_stay_small(path):
     assert len(path.read_text().splitlines()) <= 430, "split it: a module has about 400 lines at most"
+
+
+def test_pytest_passes_over_no_folder_of_tests(pytestconfig):
+    skipped = pytestconfig.getini("norecursedirs")
+    parts = {part for path in (ROOT / "test").rglob("test_*.py") for part in path.relative_to(ROOT).parent.parts}
+    assert "build" in parts and not [part for part in parts if any(fnmatch(part, pattern) for pattern in skipped)]
