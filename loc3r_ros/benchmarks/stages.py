@@ -32,6 +32,7 @@ from loc3r_ros.export.reference import reference_engines
 from loc3r_ros.export.source import Source, load_source, random_source
 from loc3r_ros.localizer.frames import prepare
 from loc3r_ros.localizer.question import Question
+from loc3r_ros.memory.snapshot import Snapshot
 from loc3r_ros.model.config import preset
 from loc3r_ros.prompt.template import PromptIds, PromptTemplate
 
@@ -44,7 +45,8 @@ SUMS = {
     "frame kept": ("resize", "pose prior", "vision", "append"),
 }
 COMPARED = {"frame": ("pose prior", "vision"), "frame with append": ("pose prior", "vision", "append")}
-QUESTION_STAGE = "question"
+SHORT_QUESTION = 40
+"""Tokens of a second question, the end of the first, where that is longer."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,10 @@ def stages(engines: EngineSet, template: PromptTemplate, keyframes: int, rounds:
     film.append(before, keyframes - 1)
     question = Question(engines, before.snapshot, prompt, rounds + 2)
     rows = {"layouts": 0, "positions": 0, "orientations": 0, "predictions": 0}
-    asked = {"positions": 1, "orientations": 1, "predictions": 1}
     whole = past + video.tokens
+    prompts = [prompt]
+    if len(prompt.ids) > SHORT_QUESTION:
+        prompts.append(PromptIds(prompt.ids[-SHORT_QUESTION:], SHORT_QUESTION // 2, SHORT_QUESTION // 2 + 1))
     return {
         "resize": Stage(partial(prepare, engines.manifest, film.images[-1], 0, None)),
         "pose prior": Stage(partial(before.look, frame.prior_picture), "pose_prior", {}),
@@ -141,22 +145,20 @@ def stages(engines: EngineSet, template: PromptTemplate, keyframes: int, rounds:
             "language",
             rows | {"tokens": video.tokens, "prefix": past, "suffix": 0, "layouts": video.rows * video.columns},
         ),
-        QUESTION_STAGE: Stage(
-            partial(Question, engines, before.snapshot, prompt, 1),
-            "language",
-            rows | asked | {"tokens": len(prompt.ids), "prefix": whole, "suffix": 0},
-        ),
-        "question of 40 tokens": Stage(
-            partial(Question, engines, before.snapshot, PromptIds(prompt.ids[-40:], 20, 21), 1),
-            "language",
-            rows | asked | {"tokens": len(prompt.ids[-40:]), "prefix": whole, "suffix": 0},
-        ),
+        **{f"question of {len(one.ids)} tokens": asking(engines, before.snapshot, one, whole) for one in prompts},
         "decode": Stage(
             partial(question.push, 7),
             "language",
             rows | {"tokens": 1, "prefix": whole, "suffix": len(prompt.ids) + rounds // 2, "predictions": 1},
         ),
     }
+
+
+def asking(engines: EngineSet, snapshot: Snapshot, prompt: PromptIds, prefix: int) -> Stage:
+    """Return the stage of a question, to its place and first token, behind so many cached tokens."""
+    sizes = {"layouts": 0, "positions": 1, "orientations": 1, "predictions": 1}
+    sizes |= {"tokens": len(prompt.ids), "prefix": prefix, "suffix": 0}
+    return Stage(partial(Question, engines, snapshot, prompt, 1), "language", sizes)
 
 
 def counted(engines: EngineSet, stage: Stage) -> Work | None:
@@ -198,7 +200,8 @@ def sum_rows(name: str, times: Mapping[str, Times]) -> list[Measurement]:
 
 def comparison_rows(times: Mapping[str, Mapping[str, Times]]) -> list[Measurement]:
     """Return how many times longer eager torch takes, and fp32."""
-    whole = COMPARED | {stage: (stage,) for stage in (QUESTION_STAGE, "question of 40 tokens", "decode")}
+    asked = [stage for stage in next(iter(times.values())) if stage.startswith("question")]
+    whole = COMPARED | {stage: (stage,) for stage in (*asked, "decode")}
     rows = []
     for base in (TORCH, "fp32"):
         for name in times if base in times else ():

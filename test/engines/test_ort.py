@@ -3,10 +3,11 @@ import sys
 import textwrap
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from loc3r_ros.engines import Buffer, Engine, EngineSet
-from loc3r_ros.engines.ort import HostBuffer, OnnxRuntimeBackend
+from loc3r_ros.engines.ort import BUSY_WAIT, HostBuffer, OnnxRuntimeBackend, waiting
 from loc3r_ros.engines.protocol import Backend
 from loc3r_ros.errors import EngineError
 
@@ -69,6 +70,24 @@ def test_a_file_that_is_no_graph(engines, tmp_path):
 def test_threads_are_bounded():
     assert OnnxRuntimeBackend(threads=3).threads == 3
     assert 1 <= OnnxRuntimeBackend().threads <= 4
+
+
+@pytest.mark.parametrize("version", ["1.18.0", "1.23.2", "1.25.1"])
+def test_threads_sleep_where_a_busy_wait_has_no_bound(version):
+    assert waiting(version) == {"session.intra_op.allow_spinning": "0"}
+
+
+@pytest.mark.parametrize("version", ["1.26.0", "1.31.1", "2.0.0", "1.27.0.dev20260901"])
+def test_threads_wait_for_a_moment_within_a_run_and_not_between_runs(version):
+    entries = waiting(version)
+    assert entries["session.intra_op.spin_duration_us"] == BUSY_WAIT and int(BUSY_WAIT) < 100
+    assert entries["session.force_spinning_stop"] == "1"
+
+
+def test_sessions_are_told_how_to_wait():
+    options = OnnxRuntimeBackend(threads=2).options()
+    for entry, value in waiting(onnxruntime.__version__).items():
+        assert options.get_session_config_entry(entry) == value
 
 
 def test_the_robot_needs_no_torch(engine_folder):
