@@ -18,7 +18,7 @@ ERRORS_ONLY = 3
 INTEGER_PRODUCTS = "4"
 """onnxruntime's name for products with 4-bit weights that are computed in 8-bit integers, not in floats."""
 BUSY_WAIT = "15"
-"""Microseconds; longer ones gain nothing on idle cores and cost CPU on busy ones (docs/performance.md)."""
+"""Microseconds; longer waits gain little on idle cores and cost more on busy ones (docs/performance.md)."""
 BOUNDED_WAITS = (1, 26)
 """The first version of onnxruntime whose threads can be told how long to wait busily."""
 
@@ -180,9 +180,9 @@ class OnnxRuntimeBackend:
 def waiting(version: str) -> dict[str, str]:
     """Return how the threads of a session wait for one another, for a version of onnxruntime.
 
-    Between the some hundred small operators of a run they wait busily, but no longer than `BUSY_WAIT`, and not at all
-    between runs: to sleep and be woken takes longer than most operators, while threads that wait at length take the
-    cores from the rest of the robot. Before 1.26 the wait cannot be bounded, and they sleep.
+    Between the small operators of a run they wait busily, but no longer than `BUSY_WAIT`, and not at all between runs:
+    to be woken takes longer than most operators, while threads that wait at length take the cores from the rest of the
+    robot. Before 1.26 the wait cannot be bounded, and they sleep.
     """
     major, minor = (int(part) for part in version.split(".")[:2])
     if (major, minor) < BOUNDED_WAITS:
