@@ -100,10 +100,14 @@ class Placement:
     # --- what was saved, or is told -----------------------------------------------------------------------------------
 
     def saved(self, localizer: LocalizerProtocol) -> tuple[Alignment, ...]:
-        """Return where the last few anchors lie in the map, oldest first."""
+        """Return where the last few anchors lie in the map, oldest first.
+
+        What was doubtful about the odometry is left in their covariance; its sentence ends with the run that it is of.
+        """
         self.update(localizer)
         return tuple(
-            self._correction.anchor_into_map(item) if item.has_odometry else item for item in self._aligner.known()
+            replace(self._correction.anchor_into_map(item), reason="") if item.has_odometry else item
+            for item in self._aligner.known()
         )
 
     def restore(self, alignments: Sequence[Alignment], now: int) -> None:

@@ -126,6 +126,17 @@ def test_a_saved_map_is_loose_until_the_odometry_is_tied_to_it():
     np.testing.assert_allclose(geometry.planar(correction.map_t_odom)[:2], (-7.0, 0.0), atol=1e-6)
 
 
+def test_a_doubt_about_the_odometry_is_not_told_again_by_the_next_run():
+    placement, model = Placement(Correction(), lambda: True), Model()
+    placement.update(model)
+    sure = placement.alignment
+    model.cameras = geometry.from_planar((0, 0, 1.0)) @ model.cameras  # the pose prior changes its mind
+    (saved,) = placement.saved(model)
+    assert "changed its mind" in placement.alignment.reason and not sure.reason
+    assert saved.reason == "" and not saved.has_odometry
+    assert saved.covariance[2, 2] >= placement.alignment.covariance[2, 2]
+
+
 def test_a_pose_that_is_told_ties_a_saved_map_by_hand():
     correction, model = Correction(), Model(has_odometry=False)
     placement = Placement(correction, lambda: True)
