@@ -181,8 +181,8 @@ def waiting(version: str) -> dict[str, str]:
     """Return how the threads of a session wait for one another, for a version of onnxruntime.
 
     Between the small operators of a run they wait busily, but no longer than `BUSY_WAIT`, and not at all between runs:
-    to be woken takes longer than most operators, while threads that wait at length take the cores from the rest of the
-    robot. Before 1.26 the wait cannot be bounded, and they sleep.
+    to be woken for each is slow, while threads that wait at length take the cores from the rest of the robot. Before
+    1.26 the wait cannot be bounded, and they sleep.
     """
     major, minor = (int(part) for part in version.split(".")[:2])
     if (major, minor) < BOUNDED_WAITS:

@@ -102,7 +102,7 @@ class Placement:
     def saved(self, localizer: LocalizerProtocol) -> tuple[Alignment, ...]:
         """Return where the last few anchors lie in the map, oldest first.
 
-        What was doubtful about the odometry is left in their covariance; its sentence ends with the run that it is of.
+        A doubt about this run's odometry stays in their covariance; its sentence is left out, as it is not the next's.
         """
         self.update(localizer)
         return tuple(

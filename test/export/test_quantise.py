@@ -61,6 +61,18 @@ def written(tmp_path):
     return write
 
 
+def product(weight):
+    """Return a graph that multiplies its input with a constant."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, len(weight)])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight.astype(np.float32), "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def operators(model):
     return Counter(node.op_type for node in model.graph.node)
 
@@ -121,14 +133,7 @@ def test_no_two_neighbours_can_overflow_sixteen_bits(inputs):
 @pytest.mark.parametrize("rows", [1, 40])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_largest_rows_meet_the_largest_weights_without_saturation(sign, rows):
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 128])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.full((128, 64), sign, np.float32), "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = product(np.full((128, 64), sign))
     quantisation.quantise(model, 8)
     session = onnxruntime.InferenceSession(model.SerializeToString(), OnnxRuntimeBackend(threads=1).options())
     (found,) = session.run(None, {"x": np.ones((rows, 128), np.float32)})
@@ -158,14 +163,7 @@ def test_four_bits_are_packed_low_half_first():
 
 
 def test_a_matrix_that_does_not_fit_stays():
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 100])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.ones((100, 100), np.float32), "w")],
-    )
-    model = helper.make_model(graph)
+    model = product(np.ones((100, 100)))
     quantisation.quantise(model, 4)
     assert [node.op_type for node in model.graph.node] == ["MatMul"] and len(model.graph.initializer) == 1
 
