@@ -153,18 +153,18 @@ class Probe:
             wait_until(client.service_is_ready, f"the service {name}")
             if rehearsal is not None:
                 self._answer(client, rehearsal)
-                return self._answer(client, service_type.Request(**fields), tries=1, patience=PATIENCE)
+                return self._answer(client, service_type.Request(**fields), tries=1)
             return self._answer(client, service_type.Request(**fields))
         finally:
             self.node.destroy_client(client)
 
-    def _answer(self, client, request, tries=round(PATIENCE / 2), patience=2.0):
+    def _answer(self, client, request, tries=15):
         """Send until an answer comes: the first may be lost, since DDS matches the two directions one by one."""
         done, futures = threading.Event(), []
         for _ in range(tries):
             futures.append(client.call_async(request))
             futures[-1].add_done_callback(lambda _: done.set())
-            if done.wait(patience):
+            if done.wait(PATIENCE / tries):
                 return next(future for future in futures if future.done()).result()
         raise AssertionError(f"{client.srv_name} did not answer")
 

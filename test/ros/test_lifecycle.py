@@ -55,9 +55,7 @@ def stream(probe):
 def change(probe, label):
     """Ask once: a second request for a step that is done is refused, and its answer may be all that arrives."""
     unknown = ChangeState.Request(transition=Transition(label="rehearsal"))
-    return probe.call(
-        ChangeState, "loc3r/change_state", rehearsal=unknown, transition=Transition(label=label)
-    ).success
+    return probe.call(ChangeState, "loc3r/change_state", rehearsal=unknown, transition=Transition(label=label)).success
 
 
 def state(probe):
