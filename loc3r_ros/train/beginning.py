@@ -16,7 +16,7 @@ from loc3r_ros.model.language import LanguageModel, frequencies
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.train.grounding import Taught, attention_of, half_of
-from loc3r_ros.train.lessons import readings
+from loc3r_ros.train.lessons import SHARPNESS, readings
 from loc3r_ros.world.furniture import CATEGORIES
 from loc3r_ros.world.language import plural
 
@@ -136,19 +136,23 @@ def _look_back(language: LanguageModel) -> None:
 def _hand_on(model: Loc3R, names: Names) -> None:
     """Let the taught half of the heads copy the part of what they look at that says what it is and where.
 
-    Names get it in the directions that it has in patches, so do poses from names, and answers from the first name and
-    at last from that which they choose. The last name, `<Pos>` and `<Ori>` go to directions of their own: a layer can
-    put together what it can tell apart.
+    Names get it in the directions that it has in patches, so do poses from the first name that they refer to, and
+    answers from the first name and at last from that which they choose. A pose's second name, the last name, `<Pos>`
+    and `<Ori>` go to directions of their own: a layer can put together what it can tell apart.
     """
     language, config = model.language, model.language.config
     named = [_words(language.embed_tokens.weight, words) for words in (names.colour, names.category)]
-    amount = readings(config.hidden_size).amount[None]
-    blocks = _blocks(torch.cat((model.heads.layout.weight, amount, *named)), config.head_dim)
+    known = readings(config.hidden_size)
+    own_words = (known.amount[None], known.front.T)
+    blocks = _blocks(torch.cat((model.heads.layout.weight, *own_words, *named)), config.head_dim)
     taught = Taught.of(language)
     for layer in {*taught.words, taught.poses}:
         _copy(attention_of(language, layer), True, blocks[0], (blocks[0], blocks[0]))
-    answers = attention_of(language, taught.answers)
+    _sharpen(attention_of(language, taught.words[-1]))
     own = [blocks[number % len(blocks)] for number in range(4)]
+    if taught.poses < taught.relations < taught.answers:
+        _copy(attention_of(language, taught.relations), True, own[0], (own[1], own[1]))
+    answers = attention_of(language, taught.answers)
     _copy(answers, True, own[0], (own[0], own[1]))
     _copy(answers, False, own[0], (own[2], own[3]))
     if taught.choices > taught.answers:
@@ -163,6 +167,13 @@ def _copy(attention: Qwen2Attention, later: bool, read: Tensor, written: tuple[T
     heads = range(outputs.shape[1])[half_of(outputs.shape[1], later)]
     for number, head in enumerate(heads):
         outputs[:, head] = written[2 * number // len(heads)].T * COPIED
+
+
+def _sharpen(attention: Qwen2Attention) -> None:
+    """Let the later half of the heads look as sharply as they are taught to."""
+    for part in (attention.q_proj.weight, attention.q_proj.bias):
+        heads = part.unflatten(0, (-1, attention.head_dim))
+        heads[half_of(len(heads), later=True)] *= SHARPNESS
 
 
 def _words(embeddings: Tensor, words: Words) -> Tensor:

@@ -41,13 +41,15 @@ class Taught(NamedTuple):
 
     Attributes:
         words: where names look at patches.
-        poses: where `<Pos>` and `<Ori>` look at names.
+        poses: where `<Pos>` looks at the name of what is nearest, and `<Ori>` at that of what is in front.
+        relations: where each looks at the other's.
         answers: where answers look at names, and with the other half of the heads at poses.
         choices: where answers look at the name that is the answer.
     """
 
     words: list[int]
     poses: int
+    relations: int
     answers: int
     choices: int
 
@@ -57,12 +59,13 @@ class Taught(NamedTuple):
         last = len(language.layers) - 1
         middle = min(max(1, last // 2), last)
         poses = min(middle + 1, last)
-        return cls(sorted({min(1, last), middle}), poses, max(poses, last - 1), last)
+        answers = max(poses, last - 1)
+        return cls(sorted({min(1, last), middle}), poses, min(poses + 1, answers), answers, last)
 
     @property
     def layers(self) -> set[int]:
         """All of them."""
-        return {*self.words, self.poses, self.answers, self.choices}
+        return {*self.words, self.poses, self.relations, self.answers, self.choices}
 
 
 def attention_of(language: LanguageModel, layer: int) -> Qwen2Attention:
@@ -101,6 +104,7 @@ def log_look(
     columns: Tensor,
     seen: Tensor | None = None,
     later: bool = True,
+    sharpness: float = 1.0,
 ) -> Tensor:
     """Return the (B, heads / 2, M, P) log attention of tokens to P tokens of a cache, in half of the heads.
 
@@ -111,6 +115,7 @@ def log_look(
         columns: (B, M) of the tokens.
         seen: (B, M, P) bool, what each token sees; all where None.
         later: whether in the later half.
+        sharpness: of these heads: what is returned, to this power and 1 in sum again, is how they look.
     """
     cosine, sine = (columns_of(part, columns)[:, None] for part in inputs["position_embeddings"])
     queries = attention.q_proj(columns_of(inputs["hidden_states"], columns))
@@ -118,7 +123,8 @@ def log_look(
     queries = queries * cosine + rotate_half(queries) * sine
     keys = keys.repeat_interleave(attention.num_key_value_groups, dim=1)
     heads = half_of(queries.shape[1], later)
-    look = (queries[:, heads] @ keys[:, heads].transpose(-1, -2).to(queries.dtype)).float() * attention.scaling
+    scale = attention.scaling / sharpness
+    look = (queries[:, heads] @ keys[:, heads].transpose(-1, -2).to(queries.dtype)).float() * scale
     if seen is not None:
         look = look.masked_fill(~seen[:, None], torch.finfo(torch.float32).min)
     return look.log_softmax(dim=-1)
@@ -163,6 +169,19 @@ def showing(category: Tensor, colour: Tensor, named: Tensor, coloured: Tensor) -
     return shows & ((wanted == ANY_COLOUR) | (colour[:, None] == wanted))
 
 
+def cells_within(cells: int, patches: int, pixels: float, device: torch.device) -> Tensor:
+    """Return (patches, cells), along a side, 1 where a cell's middle lies in a patch and 0 elsewhere.
+
+    Args:
+        cells: along a side.
+        patches: along a side.
+        pixels: side of a patch, in cells.
+        device: of the result.
+    """
+    middles = torch.arange(cells, device=device) + 0.5
+    return ((middles / pixels).floor() == torch.arange(patches, device=device)[:, None]).float()
+
+
 def shares(shows: Tensor, patches: int, pixels: float) -> Tensor:
     """Return (B, M, F, patches * patches): the share that each patch has in what is seen of each named thing.
 
@@ -171,8 +190,7 @@ def shares(shows: Tensor, patches: int, pixels: float) -> Tensor:
         patches: along a side.
         pixels: side of a patch, in cells.
     """
-    cells = torch.arange(shows.shape[-1], device=shows.device)
-    within = (((cells + 0.5) / pixels).floor() == torch.arange(patches, device=shows.device)[:, None]).float()
+    within = cells_within(shows.shape[-1], patches, pixels, shows.device)
     seen = torch.einsum("pr,bmfrc,qc->bmfpq", within, shows.float(), within).flatten(3)
     return seen / seen.sum(dim=(2, 3), keepdim=True).clamp_min(1.0)
 

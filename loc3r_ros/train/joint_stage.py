@@ -30,8 +30,12 @@ from loc3r_ros.train.plan import Task
 from loc3r_ros.train.scenes import balanced_questions, open_store, render_scenes
 from loc3r_ros.train.shelf import Shelf
 from loc3r_ros.train.stage import Stage
+from loc3r_ros.train.surfaces import facing, facing_of_patches
 from loc3r_ros.train.towers import FrozenTowers
 from loc3r_ros.world.draw import Draw
+
+SEEN = ("layout", "layout_valid", "category", "colour", "normal", "pose")
+"""What is learned of the pictures of a scene."""
 
 
 class SceneTexts(NamedTuple):
@@ -114,7 +118,7 @@ class JointStage(Stage):
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.bfloat16()
         capacity = self.config.data.all_scenes
-        self.layouts = Shelf(self.store, ["layout", "layout_valid", "category", "colour"], capacity, device)
+        self.layouts = Shelf(self.store, SEEN, capacity, device)
         views = capacity * (1 + self.config.joint.mirror)
         self.features = FeatureShelf(self.towers, self.store, self.model_config, views, device)
 
@@ -136,7 +140,7 @@ class JointStage(Stage):
         vision, camera = self.features.take([scene.view for scene in scenes], kept)
         truth = self._truth([scene.view for scene in scenes], kept)
         texts = pack_texts([scene.row for scene in scenes], vision.device, room)
-        shown, tint = self._shown(truth, texts) if self.config.joint.grounding else (None, None)
+        facing, shown, tint = self._shown(truth, texts) if self.config.joint.grounding else (None, None, None)
         patches = self.model_config.layout.patch_indices(len(kept), len(self.prefix))
         return JointBatch(
             prefix=torch.from_numpy(self.prefix).to(vision.device, non_blocking=True),
@@ -145,27 +149,31 @@ class JointStage(Stage):
             layout=truth["layout"].flatten(2, 3),
             layout_valid=truth["layout_valid"].flatten(2, 3),
             patches=torch.from_numpy(patches).to(vision.device, non_blocking=True),
+            facing=facing,
             shown=shown,
             tint=tint,
             texts=texts,
         )
 
     def _truth(self, views: Sequence[View], frames: NDArray[np.intp]) -> dict[str, Tensor]:
-        """Return (B, T, rows, columns, ...) places of the patches, whether they are valid, and what the cells show."""
+        """Return (B, T, rows, columns, ...) places of the patches, whether they are valid, and what cells show."""
         taken = self.layouts.take([view.seed for view in views], frames)
         chosen = torch.tensor([view.mirrored for view in views]).to(taken["layout"].device, non_blocking=True)
         chosen = chosen[:, None, None, None]
-        layout = taken.pop("layout")
-        other = torch.stack((layout[..., 0], -layout[..., 1]), dim=-1).flip(3)
+        vectors = {"layout": taken.pop("layout"), "facing": facing(taken.pop("normal"), taken.pop("pose"))}
         truth = {name: torch.where(chosen, values.flip(3), values) for name, values in taken.items()}
-        return truth | {"layout": torch.where(chosen[..., None], other, layout)}
+        for name, vector in vectors.items():
+            other = torch.stack((vector[..., 0], -vector[..., 1]), dim=-1).flip(3)
+            truth[name] = torch.where(chosen[..., None], other, vector)
+        return truth
 
-    def _shown(self, truth: Mapping[str, Tensor], texts: Texts) -> tuple[Tensor, Tensor]:
+    def _shown(self, truth: Mapping[str, Tensor], texts: Texts) -> tuple[Tensor, Tensor, Tensor]:
         form = self.store.form
+        patches, pixels = form.patches, form.patch_pixels / form.cell_pixels
         shows = showing(truth["category"], truth["colour"], texts.category, texts.colour)
         words = torch.tensor(self.loader.names.answers, device=shows.device)
-        shown = shares(shows, form.patches, form.patch_pixels / form.cell_pixels)
-        return shown, colour_words(shows, truth["colour"], words, texts)
+        tint = colour_words(shows, truth["colour"], words, texts)
+        return facing_of_patches(truth["facing"], patches, pixels), shares(shows, patches, pixels), tint
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         """Write the whole model: what was trained, the frozen networks and the tokenizer."""

@@ -30,12 +30,30 @@ from loc3r_ros.train.references import (
     towards,
 )
 
-LOOKS = ("look", "refer", "ask", "stand", "choose", "tint", "amount", "asked", "aside", "towards")
+LOOKS = (
+    "look",
+    "refer",
+    "relate",
+    "ask",
+    "stand",
+    "choose",
+    "tint",
+    "surface",
+    "front",
+    "amount",
+    "asked",
+    "aside",
+    "towards",
+)
 """Lessons that count as much as `joint.grounding` says."""
 PLACES = ("early", "named", "posed")
 """Lessons of the layout head, which count as L_BEV does."""
+UNIT = 3.0
+"""Of what is said of a surface that all of a patch, or of a named thing, faces one way."""
 SEEN = 5
 """Numbers that `seen_from` returns of an answer."""
+SHARPNESS = 2.0
+"""Of the look at which names read where things lie: what only may show a thing is not to draw its place away."""
 READ = 2.0
 """Cosines for one unit of the last norm's output."""
 
@@ -76,6 +94,7 @@ class Lessons(nn.Module):
     seen: Tensor
     side: Tensor
     amount: Tensor
+    front: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -99,6 +118,7 @@ class Lessons(nn.Module):
             **_references(language, texts, known, watched),
             **self._answers(language, texts, known, (text, watched)),
             **_places(model, batch, known, (text, watched)),
+            **self._fronts(language, batch, shown, watched),
             **self._amounts(language, texts, watched),
             "tint": language_loss(language, named, batch.tint),  # type: ignore[arg-type]
         }
@@ -114,6 +134,18 @@ class Lessons(nn.Module):
         return {
             "aside": _apart(early @ self.seen, seen, known),
             "towards": _apart(late, towards(texts, seen), known[..., 0]),
+        }
+
+    def _fronts(self, language: LanguageModel, batch: JointBatch, shown: Tensor, watched: Watched) -> dict[str, Tensor]:
+        """Return how wrong it is which way patches say that they face, where names look, then names, where poses do."""
+        taught, facing = Taught.of(language), batch.facing.flatten(1, 2)  # type: ignore[union-attr]
+        everywhere = torch.ones_like(facing[..., 0], dtype=torch.bool)
+        patches = watched.video(taught.words[-1]).index_select(1, batch.patches.flatten()).float() @ self.front
+        front, known = places(shown, facing, everywhere)
+        names = watched.said(taught.poses, batch.texts.named).float() @ self.front
+        return {
+            "surface": _apart(patches, UNIT * facing, everywhere[..., None]),
+            "front": _apart(names, UNIT * front, known[..., None]),
         }
 
     def _amounts(self, language: LanguageModel, texts: Texts, watched: Watched) -> dict[str, Tensor]:
@@ -134,24 +166,27 @@ class Readings(NamedTuple):
         seen: (width, 5) in which an answer says what `seen_from` returns.
         side: (width,) in which it says what `towards` returns.
         amount: (width,) in which a name, and an answer, says how long a thing is, or how many there are.
+        front: (width, 2) in which a patch, and a name, says which way what it shows faces, in the anchor frame.
     """
 
     seen: Tensor
     side: Tensor
     amount: Tensor
+    front: Tensor
 
 
 def readings(width: int) -> Readings:
     """Return the directions for a width: the same ones each time."""
     random = torch.Generator().manual_seed(0)
-    drawn = [torch.randn(max(width, SEEN + 2), count, generator=random) for count in (SEEN, 1, 1)]
-    seen, side, amount = torch.linalg.qr(torch.cat(drawn, dim=1))[0][:width].split((SEEN, 1, 1), dim=1)
-    return Readings(seen.contiguous(), side[:, 0].contiguous(), amount[:, 0].contiguous())
+    counts = (SEEN, 1, 1, 2)
+    drawn = [torch.randn(max(width, sum(counts)), count, generator=random) for count in counts]
+    seen, side, amount, front = torch.linalg.qr(torch.cat(drawn, dim=1))[0][:width].split(counts, dim=1)
+    return Readings(seen.contiguous(), side[:, 0].contiguous(), amount[:, 0].contiguous(), front.contiguous())
 
 
 def _apart(said: Tensor, truth: Tensor, known: Tensor) -> Tensor:
     """Return how far apart what is said and the truth are, the mean over what is known."""
-    return masked_mean(F.smooth_l1_loss(said, truth, reduction="none"), known)
+    return masked_mean(F.smooth_l1_loss(said, truth, reduction="none"), known.expand_as(said))
 
 
 def total(lessons: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
@@ -199,10 +234,15 @@ def _looks(language: LanguageModel, batch: JointBatch, shown: Tensor, watched: W
     """Return how wrong names look at patches, the mean over the layers that are taught it."""
     before = cache_length(watched.cache) - batch.texts.ids.shape[1]
     patches, losses = batch.patches.flatten(), []
-    for layer in Taught.of(language).words:
+    words = Taught.of(language).words
+    for layer in words:
         keys = watched.cache[layer].keys[:, :, :before]
-        look = log_look(attention_of(language, layer), watched.texts(layer), keys, batch.texts.named)
-        losses.append(look_loss(look.index_select(-1, patches), shown[:, None]))
+        sharpness = SHARPNESS if layer == words[-1] else 1.0
+        look = log_look(
+            attention_of(language, layer), watched.texts(layer), keys, batch.texts.named, sharpness=sharpness
+        )
+        # Gradients of what is looked at so softly are that much smaller.
+        losses.append(sharpness * look_loss(look.index_select(-1, patches), shown[:, None]))
     return torch.stack(losses).mean()
 
 
@@ -216,8 +256,10 @@ def _references(
         return refer_loss(attention, watched.texts(layer), keys, texts, to, later)
 
     taught, (names, poses) = Taught.of(language), answer_references(texts)
+    first, then = pose_references(texts, *places)
     return {
-        "refer": refer(taught.poses, pose_references(texts, *places)),
+        "refer": refer(taught.poses, first),
+        "relate": refer(taught.relations, then),
         "ask": refer(taught.answers, names),
         "stand": refer(taught.answers, poses, later=False),
         "choose": refer(taught.choices, chosen_names(texts)),

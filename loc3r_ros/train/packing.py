@@ -65,7 +65,9 @@ class JointBatch(NamedTuple):
         layout: (B, F, patches, 2) x, y of the patches in the anchor frame, metres.
         layout_valid: (B, F, patches) bool.
         patches: (F, patches) places of the patches' tokens in prefix and video.
-        shown: (B, M, F, patches) share of each patch in what is seen of what the texts name, or None without lessons.
+        facing: (B, F, patches, 2) which way surfaces that the patches show face (see `train.surfaces`), or None without
+            lessons.
+        shown: (B, M, F, patches) share of each patch in what is seen of what the texts name; None as well.
         tint: (B, M) id of the word for the colour of what the texts name, UNSUPERVISED where unknown; None as well.
         texts: what stands behind the videos.
     """
@@ -76,6 +78,7 @@ class JointBatch(NamedTuple):
     layout: Tensor
     layout_valid: Tensor
     patches: Tensor
+    facing: Tensor | None
     shown: Tensor | None
     tint: Tensor | None
     texts: Texts

@@ -29,8 +29,11 @@ class Referred(NamedTuple):
     share: Tensor
 
 
-def pose_references(texts: Texts, where: Tensor, known: Tensor) -> Referred:
-    """Return for `<Pos>` of each text the mention nearest to the described observer, for `<Ori>` the one most in front.
+def pose_references(texts: Texts, where: Tensor, known: Tensor) -> tuple[Referred, Referred]:
+    """Return what `<Pos>` and `<Ori>` refer to first, and then.
+
+    First `<Pos>` to the mention nearest to the described observer and `<Ori>` to the one most in front, then each to
+    the other's: on which side of the one the observer stands, and the heading, are told by where both lie.
 
     Args:
         texts: with M mentions.
@@ -47,7 +50,9 @@ def pose_references(texts: Texts, where: Tensor, known: Tensor) -> Referred:
     nearest = torch.cat((offset.norm(dim=-1), aside), dim=1).masked_fill(~mine, torch.inf).argmin(dim=-1)
     chosen = mine & (torch.arange(mine.shape[-1], device=where.device) == nearest[..., None])
     columns = torch.cat((texts.position, texts.orientation), dim=1)
-    return Referred(columns, _shared(texts, texts.named, chosen[:, None]))
+    others = torch.cat(chosen.chunk(2, dim=1)[::-1], dim=1)
+    first, then = (Referred(columns, _shared(texts, texts.named, one[:, None])) for one in (chosen, others))
+    return first, then
 
 
 def answer_references(texts: Texts) -> tuple[Referred, Referred]:

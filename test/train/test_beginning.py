@@ -12,7 +12,7 @@ from loc3r_ros.prompt.tokenizer import TextTokenizer
 from loc3r_ros.resources import find_resource
 from loc3r_ros.train.beginning import ALONG, COPIED, EMBEDDING, SAID, begin_reading, neighbour_biases, word_forms
 from loc3r_ros.train.grounding import Taught, attention_of
-from loc3r_ros.train.lessons import readings
+from loc3r_ros.train.lessons import SHARPNESS, readings
 
 TOKENIZER = TextTokenizer.load(find_resource("models/nano"))
 
@@ -128,10 +128,23 @@ def test_taught_heads_hand_on_words_and_places_and_answers_can_tell_them_apart()
     products = torch.stack(heard) @ torch.stack(heard).T
     torch.testing.assert_close(products, torch.diag(products.diagonal()), atol=1e-5, rtol=0)
     assert products.diagonal().min() > 0
+    for head in (2, 3):  # what a pose refers to second is not taken for the first
+        second = handed(taught.relations, head, places[0])
+        assert second.norm() > 0.9 * COPIED * places[0].norm() and abs(second @ places[0]) < 1e-5
     for head in (2, 3):  # which answers choose a name
         torch.testing.assert_close(handed(taught.choices, head, places[0]), COPIED * places[0])
     amount = readings(192).amount
     torch.testing.assert_close(handed(taught.answers, 2, amount), COPIED * amount, atol=0.02, rtol=0)
+
+
+@torch.no_grad()
+def test_names_begin_to_look_as_sharply_as_they_are_taught_to_where_they_read_places():
+    torch.manual_seed(0)
+    model = Loc3R(preset("nano"))
+    begin_reading(model, TOKENIZER)
+    layer = Taught.of(model.language).words[-1]
+    earlier, later = attention_of(model.language, layer).q_proj.weight.chunk(2)
+    assert float(later.std() / earlier.std()) == pytest.approx(SHARPNESS, rel=0.05)
 
 
 @torch.no_grad()

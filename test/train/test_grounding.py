@@ -21,6 +21,7 @@ from loc3r_ros.train.grounding import (
     showing,
     watching,
 )
+from loc3r_ros.train.lessons import SHARPNESS
 from loc3r_ros.world.language import SIDES
 
 
@@ -101,6 +102,8 @@ def test_what_is_taught_is_the_attention_that_the_layer_pays(lesson, payments):
     for head in range(look.shape[1]):
         torch.testing.assert_close(look[:, head], columns_of(weights[:, head], batch.texts.named))
     assert (batch.shown.sum(dim=(2, 3)) > 0).sum() >= 4 and len(text) == 2
+    soft = log_look(attention, passes[layer][-1], cache[layer].keys[:, :, :video], batch.texts.named, sharpness=3.0)
+    torch.testing.assert_close((3.0 * soft).softmax(dim=-1), look)
 
 
 def test_words_learn_to_look(lesson):
@@ -113,11 +116,13 @@ def test_words_learn_to_look(lesson):
         scalars["loss"].backward()
         optimiser.step()
         optimiser.zero_grad()
-        seen.append((scalars["look"].item(), scalars["named"].item()))
+        look = scalars["look"].item() / SHARPNESS  # one layer is taught
+        seen.append((look, scalars["named"].item(), scalars["surface"].item()))
     shown = batch.shown.flatten(2)
     least = float(look_loss(shown.clamp_min(1e-9).log()[:, None], shown[:, None]))
     assert seen[-1][0] - least < 0.7 * (seen[0][0] - least)
     assert seen[-1][1] < seen[0][1] - 0.3
+    assert seen[-1][2] < 0.8 * seen[0][2]
 
 
 @torch.no_grad()
