@@ -140,7 +140,7 @@ class JointStage(Stage):
         vision, camera = self.features.take([scene.view for scene in scenes], kept)
         truth = self._truth([scene.view for scene in scenes], kept)
         texts = pack_texts([scene.row for scene in scenes], vision.device, room)
-        facing, shown, tint = self._shown(truth, texts) if self.config.joint.grounding else (None, None, None)
+        faces, shown, tint = self._shown(truth, texts) if self.config.joint.grounding else (None, None, None)
         patches = self.model_config.layout.patch_indices(len(kept), len(self.prefix))
         return JointBatch(
             prefix=torch.from_numpy(self.prefix).to(vision.device, non_blocking=True),
@@ -149,7 +149,7 @@ class JointStage(Stage):
             layout=truth["layout"].flatten(2, 3),
             layout_valid=truth["layout_valid"].flatten(2, 3),
             patches=torch.from_numpy(patches).to(vision.device, non_blocking=True),
-            facing=facing,
+            facing=faces,
             shown=shown,
             tint=tint,
             texts=texts,

@@ -25,6 +25,7 @@ from loc3r_ros.train.references import (
     chosen_names,
     named_amounts,
     pose_references,
+    poses_apart,
     refer_loss,
     seen_from,
     towards,
@@ -40,6 +41,7 @@ LOOKS = (
     "tint",
     "surface",
     "front",
+    "apart",
     "amount",
     "asked",
     "aside",
@@ -95,6 +97,7 @@ class Lessons(nn.Module):
     side: Tensor
     amount: Tensor
     front: Tensor
+    apart: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -119,6 +122,7 @@ class Lessons(nn.Module):
             **self._answers(language, texts, known, (text, watched)),
             **_places(model, batch, known, (text, watched)),
             **self._fronts(language, batch, shown, watched),
+            "apart": self._poses(language, texts, known, watched),
             **self._amounts(language, texts, watched),
             "tint": language_loss(language, named, batch.tint),  # type: ignore[arg-type]
         }
@@ -148,6 +152,12 @@ class Lessons(nn.Module):
             "front": _apart(names, UNIT * front, known[..., None]),
         }
 
+    def _poses(self, language: LanguageModel, texts: Texts, places: tuple[Tensor, Tensor], watched: Watched) -> Tensor:
+        """Return how wrong it is how far poses say that they are from what they refer to, behind where they look."""
+        columns, apart, known = poses_apart(texts, *places)
+        said = watched.said(Taught.of(language).answers, columns).float() @ self.apart
+        return _apart(said, apart, known[..., None])
+
     def _amounts(self, language: LanguageModel, texts: Texts, watched: Watched) -> dict[str, Tensor]:
         """Return how wrong it is how long, or how many, names say that things are, where answers look, then answers."""
         taught = Taught.of(language)
@@ -167,21 +177,24 @@ class Readings(NamedTuple):
         side: (width,) in which it says what `towards` returns.
         amount: (width,) in which a name, and an answer, says how long a thing is, or how many there are.
         front: (width, 2) in which a patch, and a name, says which way what it shows faces, in the anchor frame.
+        apart: (width, 2) in which a pose says what `poses_apart` returns.
     """
 
     seen: Tensor
     side: Tensor
     amount: Tensor
     front: Tensor
+    apart: Tensor
 
 
 def readings(width: int) -> Readings:
     """Return the directions for a width: the same ones each time."""
     random = torch.Generator().manual_seed(0)
-    counts = (SEEN, 1, 1, 2)
+    counts = (SEEN, 1, 1, 2, 2)
     drawn = [torch.randn(max(width, sum(counts)), count, generator=random) for count in counts]
-    seen, side, amount, front = torch.linalg.qr(torch.cat(drawn, dim=1))[0][:width].split(counts, dim=1)
-    return Readings(seen.contiguous(), side[:, 0].contiguous(), amount[:, 0].contiguous(), front.contiguous())
+    parts = torch.linalg.qr(torch.cat(drawn, dim=1))[0][:width].split(counts, dim=1)
+    seen, side, amount, front, apart = (part.contiguous() for part in parts)
+    return Readings(seen, side[:, 0], amount[:, 0], front, apart)
 
 
 def _apart(said: Tensor, truth: Tensor, known: Tensor) -> Tensor:

@@ -40,6 +40,32 @@ def pose_references(texts: Texts, where: Tensor, known: Tensor) -> tuple[Referre
         where: (B, M, 2) places of what they name.
         known: (B, M) whether they are known.
     """
+    columns, chosen = _pose_names(texts, where, known)
+    others = torch.cat(chosen.chunk(2, dim=1)[::-1], dim=1)
+    first, then = (Referred(columns, _shared(texts, texts.named, one[:, None])) for one in (chosen, others))
+    return first, then
+
+
+def poses_apart(texts: Texts, where: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return how far apart poses and what they refer to first lie, which no error of a map changes.
+
+    Args:
+        texts: with K poses and M mentions.
+        where: (B, M, 2) places of what they name.
+        known: (B, M) whether they are known.
+
+    Returns:
+        (B, 2 K) columns of `<Pos>` and `<Ori>`; (B, 2 K, 2) metres along the anchor's axes, for `<Pos>` from what is
+        nearest to the observer, for `<Ori>` from there to what is in front; and (B, 2 K) bool whether that is known.
+    """
+    columns, chosen = _pose_names(texts, where, known)
+    here = texts.pose[..., :2]
+    nearest, faced = (chosen.float() @ where).chunk(2, dim=1)
+    return columns, torch.cat((here - nearest, faced - here), dim=1), chosen.any(dim=-1)
+
+
+def _pose_names(texts: Texts, where: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (B, 2 K) columns of `<Pos>` and `<Ori>`, and (B, 2 K, M) bool the mention that each refers to first."""
     number = torch.arange(texts.posed.shape[1], device=where.device)[None, :, None]
     mine = (texts.text.gather(1, texts.named)[:, None] == number) & known[:, None] & texts.posed[..., None]
     mine &= texts.named[:, None] < texts.position[..., None]
@@ -49,10 +75,7 @@ def pose_references(texts: Texts, where: Tensor, known: Tensor) -> tuple[Referre
     mine = torch.cat((mine, mine), dim=1)
     nearest = torch.cat((offset.norm(dim=-1), aside), dim=1).masked_fill(~mine, torch.inf).argmin(dim=-1)
     chosen = mine & (torch.arange(mine.shape[-1], device=where.device) == nearest[..., None])
-    columns = torch.cat((texts.position, texts.orientation), dim=1)
-    others = torch.cat(chosen.chunk(2, dim=1)[::-1], dim=1)
-    first, then = (Referred(columns, _shared(texts, texts.named, one[:, None])) for one in (chosen, others))
-    return first, then
+    return torch.cat((texts.position, texts.orientation), dim=1), chosen
 
 
 def answer_references(texts: Texts) -> tuple[Referred, Referred]:

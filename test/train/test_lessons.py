@@ -22,10 +22,10 @@ def test_poses_are_two_places():
 
 def test_what_is_said_is_read_in_directions_that_never_change():
     known = readings(192)
-    directions = torch.cat((known.seen, known.side[:, None], known.amount[:, None], known.front), dim=1)
-    torch.testing.assert_close(directions.T @ directions, torch.eye(9))
+    directions = torch.cat((known.seen, known.side[:, None], known.amount[:, None], known.front, known.apart), dim=1)
+    torch.testing.assert_close(directions.T @ directions, torch.eye(11))
     assert all(torch.equal(one, other) for one, other in zip(known, readings(192), strict=True))
-    assert [tuple(one.shape) for one in readings(3)] == [(3, 5), (3,), (3,), (3, 2)]
+    assert [tuple(one.shape) for one in readings(3)] == [(3, 5), (3,), (3,), (3, 2), (3, 2)]
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from loc3r_ros.train.references import (
     chosen_names,
     named_amounts,
     pose_references,
+    poses_apart,
     question_names,
     refer_loss,
     seen_from,
@@ -42,6 +43,10 @@ def test_a_pose_refers_to_what_is_near_and_to_what_is_in_front(lesson):
     for to, named_by in zip(both, ([1, 8, 3, 8], [3, 8, 1, 8]), strict=True):
         assert to.columns.tolist() == [[6, 10, 7, 11]]
         assert to.share[:, 0].nonzero()[:, 2].tolist() == named_by and to.share.sum(dim=-1).eq(1).all()
+    columns, apart, told = poses_apart(texts, where, torch.tensor([[True, True, False, True, True]]))
+    assert columns.tolist() == [[6, 10, 7, 11]] and told.all()
+    expected = torch.tensor([[0.0, -0.6], [-3.0, -3.0], [4.0, 0.1], [3.0, 3.0]])  # from the near, and to the faced
+    torch.testing.assert_close(apart[0], expected)
     nowhere = pose_references(texts, where, torch.zeros(1, 5, dtype=torch.bool))
     assert not any(to.share.any() for to in nowhere)
 
