@@ -22,8 +22,8 @@ SIDE_WORDS = ("front", "left", "behind", "right")
 """What tells `world.language.SIDES` apart."""
 FIRST_SIDE = len(CLASSES)
 """Category of the first side, behind those that cells show."""
-MOST_PIECES = 2
-"""Ids of a word: "TV" is no word in lower case, and may be two."""
+MOST_PIECES = 4
+"""Ids of a word: "TV" is no word in lower case, and " TVs" may be four."""
 _WORD_TOKENS = 32
 
 
@@ -78,6 +78,8 @@ class Names:
         for end in range(1, len(text) + 1):
             category, start = _word_before(self.category, text, end)
             if category is not None:
+                if found and start <= found[-1][0]:
+                    found.pop()  # "TV" within "TVs"
                 colour, _ = _word_before(self.colour, text, start)
                 found.append((end - 1, category, ANY_COLOUR if colour is None else colour))
         return Mentions(*np.array(found, np.int64).reshape(-1, 3).T)
@@ -85,7 +87,7 @@ class Names:
 
 def _word_before(words: Words, text: tuple[int, ...], end: int) -> tuple[int | None, int]:
     """Return what the word means that ends before a place, None where none does, and where it begins."""
-    for size in range(1, MOST_PIECES + 1):
+    for size in range(MOST_PIECES, 0, -1):  # of " TV" the space, too, since the colour stands before it
         if end >= size and (meaning := words.get(text[end - size : end])) is not None:
             return meaning, end - size
     return None, end
