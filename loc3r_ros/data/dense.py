@@ -48,7 +48,7 @@ def dense_targets(sample: Sample, cells: int, cell_pixels: float) -> DenseTarget
         cells: R, cells along a side.
         cell_pixels: side of a cell; what lies beyond R cells is left out.
     """
-    at = ((np.arange(cells) + 0.5) * cell_pixels).astype(np.intp)
+    at = cell_middles(cells, cell_pixels)
     pick = np.ix_(np.arange(len(sample.frames.depth)), at, at)
     shown = sample.frames.segmentation[pick]
     return DenseTargets(
@@ -57,6 +57,11 @@ def dense_targets(sample: Sample, cells: int, cell_pixels: float) -> DenseTarget
         depth=sample.frames.depth[pick],
         normal=normals(sample.frames.depth, sample.camera_matrix, at),
     )
+
+
+def cell_middles(cells: int, cell_pixels: float) -> NDArray[np.intp]:
+    """Return (cells,) the pixels, along a side, at the middles of cells."""
+    return ((np.arange(cells) + 0.5) * cell_pixels).astype(np.intp)
 
 
 def class_table(scene: Scene) -> dict[int, int]:

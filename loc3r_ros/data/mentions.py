@@ -74,7 +74,7 @@ class Names:
     def find(self, ids: NDArray[np.int64]) -> Mentions:
         """Return the mentions in (S,) ids."""
         text = tuple(ids.tolist())
-        found = []
+        found: list[tuple[int, int, int]] = []
         for end in range(1, len(text) + 1):
             category, start = _word_before(self.category, text, end)
             if category is not None:

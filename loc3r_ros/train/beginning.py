@@ -137,7 +137,7 @@ def _hand_on(model: Loc3R, names: Names) -> None:
     """Let the taught half of the heads copy the part of what they look at that says what it is and where.
 
     Names get it in the directions that it has in patches, so do poses from the first name that they refer to, and
-    answers from the first name and at last from that which they choose. A pose's second name, the last name, `<Pos>`
+    answers from the first name and at last from that which they choose. A pose's other names, the last name, `<Pos>`
     and `<Ori>` go to directions of their own: a layer can put together what it can tell apart.
     """
     language, config = model.language, model.language.config
@@ -151,7 +151,9 @@ def _hand_on(model: Loc3R, names: Names) -> None:
     _sharpen(attention_of(language, taught.words[-1]))
     own = [blocks[number % len(blocks)] for number in range(4)]
     if taught.poses < taught.relations < taught.answers:
-        _copy(attention_of(language, taught.relations), True, own[0], (own[1], own[1]))
+        relations = attention_of(language, taught.relations)
+        _copy(relations, True, own[0], (own[1], own[1]))
+        _copy(relations, False, own[0], (own[2], own[3]))
     answers = attention_of(language, taught.answers)
     _copy(answers, True, own[0], (own[0], own[1]))
     _copy(answers, False, own[0], (own[2], own[3]))

@@ -42,7 +42,7 @@ class Taught(NamedTuple):
     Attributes:
         words: where names look at patches.
         poses: where `<Pos>` looks at the name of what is nearest, and `<Ori>` at that of what is in front.
-        relations: where each looks at the other's.
+        relations: where each looks at the other's, and with the other half of the heads at what is at the sides.
         answers: where answers look at names, and with the other half of the heads at poses.
         choices: where answers look at the name that is the answer.
     """
@@ -141,20 +141,6 @@ def look_loss(log_look: Tensor, share: Tensor) -> Tensor:
     return masked_mean(entropy, share.sum(dim=(1, 3)) > 0)
 
 
-def places(shown: Tensor, layout: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (B, M, 2) where the named things lie, and (B, M) bool whether that is known.
-
-    Args:
-        shown: (B, M, patches).
-        layout: (B, patches, 2) metres.
-        valid: (B, patches) bool.
-    """
-    weight = shown * valid[:, None]
-    total = weight.sum(dim=-1)
-    where = torch.where(valid[..., None], layout, torch.zeros_like(layout))
-    return weight @ where / total.clamp_min(1e-6)[..., None], total > 0
-
-
 def showing(category: Tensor, colour: Tensor, named: Tensor, coloured: Tensor) -> Tensor:
     """Return (B, M, F, R, R) bool, which cells of the pictures show each named thing.
 
@@ -167,6 +153,19 @@ def showing(category: Tensor, colour: Tensor, named: Tensor, coloured: Tensor) -
     shows = category[:, None] == named[..., None, None, None]
     wanted = coloured[..., None, None, None]
     return shows & ((wanted == ANY_COLOUR) | (colour[:, None] == wanted))
+
+
+def mean_over(shows: Tensor, values: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (B, M, 2) the means of values over the cells that show each named thing, and (B, M) bool if any does.
+
+    Args:
+        shows: (B, M, F, R, R) bool.
+        values: (B, F * R * R, 2).
+        hit: (B, F * R * R) bool whether a cell has a value.
+    """
+    weight = (shows.flatten(2) & hit[:, None]).to(values.dtype)
+    total = weight.sum(dim=-1)
+    return weight @ values / total.clamp_min(1.0)[..., None], total > 0
 
 
 def cells_within(cells: int, patches: int, pixels: float, device: torch.device) -> Tensor:

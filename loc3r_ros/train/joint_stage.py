@@ -22,20 +22,22 @@ from loc3r_ros.model.checkpoint_files import write
 from loc3r_ros.prompt.template import PromptTemplate
 from loc3r_ros.train.config import TrainConfig
 from loc3r_ros.train.features import FeatureShelf, View
-from loc3r_ros.train.grounding import colour_words, shares, showing
+from loc3r_ros.train.grounding import colour_words, mean_over, shares, showing
 from loc3r_ros.train.joint_model import JointModel
 from loc3r_ros.train.lora import merge_lora
-from loc3r_ros.train.packing import JointBatch, Room, TextRow, Texts, even_frames, join_texts, pack_texts
+from loc3r_ros.train.packing import JointBatch, Room, Shown, TextRow, Texts, even_frames, join_texts, pack_texts
 from loc3r_ros.train.plan import Task
 from loc3r_ros.train.scenes import balanced_questions, open_store, render_scenes
 from loc3r_ros.train.shelf import Shelf
 from loc3r_ros.train.stage import Stage
-from loc3r_ros.train.surfaces import facing, facing_of_patches
+from loc3r_ros.train.surfaces import cell_rays, facing, facing_of_patches, lying
 from loc3r_ros.train.towers import FrozenTowers
 from loc3r_ros.world.draw import Draw
 
-SEEN = ("layout", "layout_valid", "category", "colour", "normal", "pose")
+MAP = ("layout", "layout_valid")
 """What is learned of the pictures of a scene."""
+SEEN = ("category", "colour", "normal", "cell_depth", "pose")
+"""What lessons learn of them as well."""
 
 
 class SceneTexts(NamedTuple):
@@ -118,7 +120,10 @@ class JointStage(Stage):
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.bfloat16()
         capacity = self.config.data.all_scenes
-        self.layouts = Shelf(self.store, SEEN, capacity, device)
+        fields = MAP + SEEN if self.config.joint.grounding else MAP
+        self.layouts = Shelf(self.store, fields, capacity, device)
+        form = self.store.form
+        self.rays = cell_rays(form.size, form.cells, form.cell_pixels).to(device)
         views = capacity * (1 + self.config.joint.mirror)
         self.features = FeatureShelf(self.towers, self.store, self.model_config, views, device)
 
@@ -140,7 +145,6 @@ class JointStage(Stage):
         vision, camera = self.features.take([scene.view for scene in scenes], kept)
         truth = self._truth([scene.view for scene in scenes], kept)
         texts = pack_texts([scene.row for scene in scenes], vision.device, room)
-        faces, shown, tint = self._shown(truth, texts) if self.config.joint.grounding else (None, None, None)
         patches = self.model_config.layout.patch_indices(len(kept), len(self.prefix))
         return JointBatch(
             prefix=torch.from_numpy(self.prefix).to(vision.device, non_blocking=True),
@@ -149,31 +153,46 @@ class JointStage(Stage):
             layout=truth["layout"].flatten(2, 3),
             layout_valid=truth["layout_valid"].flatten(2, 3),
             patches=torch.from_numpy(patches).to(vision.device, non_blocking=True),
-            facing=faces,
-            shown=shown,
-            tint=tint,
+            shown=self._shown(truth, texts) if self.config.joint.grounding else None,
             texts=texts,
         )
 
     def _truth(self, views: Sequence[View], frames: NDArray[np.intp]) -> dict[str, Tensor]:
-        """Return (B, T, rows, columns, ...) places of the patches, whether they are valid, and what cells show."""
+        """Return (B, T, rows, columns, ...) places of the patches, whether they are valid, and of cells with lessons.
+
+        These are `category` and `colour` of what they show, where it is `lying`, `facing` which way, and `hit`, if any.
+        """
         taken = self.layouts.take([view.seed for view in views], frames)
         chosen = torch.tensor([view.mirrored for view in views]).to(taken["layout"].device, non_blocking=True)
         chosen = chosen[:, None, None, None]
-        vectors = {"layout": taken.pop("layout"), "facing": facing(taken.pop("normal"), taken.pop("pose"))}
+        vectors = {"layout": taken.pop("layout")}
+        if self.config.joint.grounding:
+            depth, pose = taken.pop("cell_depth"), taken.pop("pose")
+            vectors |= {"lying": lying(depth, pose, self.rays), "facing": facing(taken.pop("normal"), pose)}
+            taken["hit"] = depth > 0
         truth = {name: torch.where(chosen, values.flip(3), values) for name, values in taken.items()}
         for name, vector in vectors.items():
             other = torch.stack((vector[..., 0], -vector[..., 1]), dim=-1).flip(3)
             truth[name] = torch.where(chosen[..., None], other, vector)
         return truth
 
-    def _shown(self, truth: Mapping[str, Tensor], texts: Texts) -> tuple[Tensor, Tensor, Tensor]:
+    def _shown(self, truth: Mapping[str, Tensor], texts: Texts) -> Shown:
         form = self.store.form
         patches, pixels = form.patches, form.patch_pixels / form.cell_pixels
         shows = showing(truth["category"], truth["colour"], texts.category, texts.colour)
         words = torch.tensor(self.loader.names.answers, device=shows.device)
         tint = colour_words(shows, truth["colour"], words, texts)
-        return facing_of_patches(truth["facing"], patches, pixels), shares(shows, patches, pixels), tint
+        hit = truth["hit"].flatten(1)
+        where, known = mean_over(shows, truth["lying"].flatten(1, 3), hit)
+        front, _ = mean_over(shows, truth["facing"].flatten(1, 3), hit)
+        return Shown(
+            share=shares(shows, patches, pixels),
+            where=where,
+            front=front,
+            known=known,
+            tint=tint,
+            facing=facing_of_patches(truth["facing"], patches, pixels),
+        )
 
     def save(self, tensors: Mapping[str, Tensor], folder: Path) -> None:
         """Write the whole model: what was trained, the frozen networks and the tokenizer."""

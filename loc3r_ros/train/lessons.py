@@ -7,7 +7,7 @@ model has, so that the network which runs on the robot is the same without the l
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from loc3r_ros.model.language import Cache, LanguageModel, cache_length
 from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.model.losses import gaussian_nll, language_loss, masked_mean
-from loc3r_ros.train.grounding import Inputs, Passes, Taught, attention_of, columns_of, log_look, look_loss, places
-from loc3r_ros.train.packing import JointBatch, Texts
+from loc3r_ros.train.grounding import Inputs, Passes, Taught, attention_of, columns_of, log_look, look_loss
+from loc3r_ros.train.packing import JointBatch, Shown, Texts
 from loc3r_ros.train.references import (
+    PoseNames,
     Referred,
     answer_references,
     asked_amounts,
     chosen_names,
     named_amounts,
+    pose_names,
     pose_references,
     poses_apart,
     refer_loss,
@@ -35,6 +37,7 @@ LOOKS = (
     "look",
     "refer",
     "relate",
+    "flank",
     "ask",
     "stand",
     "choose",
@@ -114,17 +117,18 @@ class Lessons(nn.Module):
             watched: of that pass.
         """
         language, texts, named = model.language, batch.texts, columns_of(text, batch.texts.named)
-        shown = batch.shown.flatten(2)  # type: ignore[union-attr]
-        known = places(shown, batch.layout.flatten(1, 2), batch.layout_valid.flatten(1, 2))
+        shown = cast(Shown, batch.shown)
+        known = shown.where, shown.known
+        poses = pose_names(texts, *known)
         return {
-            "look": _looks(language, batch, shown, watched),
-            **_references(language, texts, known, watched),
+            "look": _looks(language, batch, shown.share.flatten(2), watched),
+            **_references(language, texts, poses, watched),
             **self._answers(language, texts, known, (text, watched)),
             **_places(model, batch, known, (text, watched)),
             **self._fronts(language, batch, shown, watched),
-            "apart": self._poses(language, texts, known, watched),
+            "apart": self._poses(language, texts, (poses, shown.where), watched),
             **self._amounts(language, texts, watched),
-            "tint": language_loss(language, named, batch.tint),  # type: ignore[arg-type]
+            "tint": language_loss(language, named, shown.tint),
         }
 
     def _answers(
@@ -140,22 +144,23 @@ class Lessons(nn.Module):
             "towards": _apart(late, towards(texts, seen), known[..., 0]),
         }
 
-    def _fronts(self, language: LanguageModel, batch: JointBatch, shown: Tensor, watched: Watched) -> dict[str, Tensor]:
+    def _fronts(self, language: LanguageModel, batch: JointBatch, shown: Shown, watched: Watched) -> dict[str, Tensor]:
         """Return how wrong it is which way patches say that they face, where names look, then names, where poses do."""
-        taught, facing = Taught.of(language), batch.facing.flatten(1, 2)  # type: ignore[union-attr]
+        taught, facing = Taught.of(language), shown.facing.flatten(1, 2)
         everywhere = torch.ones_like(facing[..., 0], dtype=torch.bool)
         patches = watched.video(taught.words[-1]).index_select(1, batch.patches.flatten()).float() @ self.front
-        front, known = places(shown, facing, everywhere)
         names = watched.said(taught.poses, batch.texts.named).float() @ self.front
         return {
             "surface": _apart(patches, UNIT * facing, everywhere[..., None]),
-            "front": _apart(names, UNIT * front, known[..., None]),
+            "front": _apart(names, UNIT * shown.front, shown.known[..., None]),
         }
 
-    def _poses(self, language: LanguageModel, texts: Texts, places: tuple[Tensor, Tensor], watched: Watched) -> Tensor:
-        """Return how wrong it is how far poses say that they are from what they refer to, behind where they look."""
-        columns, apart, known = poses_apart(texts, *places)
-        said = watched.said(Taught.of(language).answers, columns).float() @ self.apart
+    def _poses(
+        self, language: LanguageModel, texts: Texts, names: tuple[PoseNames, Tensor], watched: Watched
+    ) -> Tensor:
+        """Return how wrong it is how far poses say that they are from what they refer to, before the last layer."""
+        apart, known = poses_apart(texts, *names)
+        said = watched.said(Taught.of(language).choices, names[0].columns).float() @ self.apart
         return _apart(said, apart, known[..., None])
 
     def _amounts(self, language: LanguageModel, texts: Texts, watched: Watched) -> dict[str, Tensor]:
@@ -259,9 +264,7 @@ def _looks(language: LanguageModel, batch: JointBatch, shown: Tensor, watched: W
     return torch.stack(losses).mean()
 
 
-def _references(
-    language: LanguageModel, texts: Texts, places: tuple[Tensor, Tensor], watched: Watched
-) -> dict[str, Tensor]:
+def _references(language: LanguageModel, texts: Texts, named: PoseNames, watched: Watched) -> dict[str, Tensor]:
     """Return how wrong poses look at names, and answers at names and poses."""
 
     def refer(layer: int, to: Referred, later: bool = True) -> Tensor:
@@ -269,10 +272,11 @@ def _references(
         return refer_loss(attention, watched.texts(layer), keys, texts, to, later)
 
     taught, (names, poses) = Taught.of(language), answer_references(texts)
-    first, then = pose_references(texts, *places)
+    first, then, besides = pose_references(texts, named)
     return {
         "refer": refer(taught.poses, first),
         "relate": refer(taught.relations, then),
+        "flank": refer(taught.relations, besides, later=False),
         "ask": refer(taught.answers, names),
         "stand": refer(taught.answers, poses, later=False),
         "choose": refer(taught.choices, chosen_names(texts)),

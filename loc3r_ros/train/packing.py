@@ -55,6 +55,26 @@ class Texts(NamedTuple):
     colour: Tensor
 
 
+class Shown(NamedTuple):
+    """What B videos of F frames show of the M things that their texts name.
+
+    Attributes:
+        share: (B, M, F, patches) share of each patch in what is seen of it, 1 in sum; 0 where nothing is.
+        where: (B, M, 2) x, y in the anchor frame, metres, the mean over all that is seen of it.
+        front: (B, M, 2) which way that faces, on average (see `train.surfaces`).
+        known: (B, M) bool whether any of it is seen.
+        tint: (B, M) id of the word for its colour, UNSUPERVISED where unknown.
+        facing: (B, F, patches, 2) which way all that a patch shows faces.
+    """
+
+    share: Tensor
+    where: Tensor
+    front: Tensor
+    known: Tensor
+    tint: Tensor
+    facing: Tensor
+
+
 class JointBatch(NamedTuple):
     """B scenes of F frames with their texts.
 
@@ -65,10 +85,7 @@ class JointBatch(NamedTuple):
         layout: (B, F, patches, 2) x, y of the patches in the anchor frame, metres.
         layout_valid: (B, F, patches) bool.
         patches: (F, patches) places of the patches' tokens in prefix and video.
-        facing: (B, F, patches, 2) which way surfaces that the patches show face (see `train.surfaces`), or None without
-            lessons.
-        shown: (B, M, F, patches) share of each patch in what is seen of what the texts name; None as well.
-        tint: (B, M) id of the word for the colour of what the texts name, UNSUPERVISED where unknown; None as well.
+        shown: what the lessons ask for, None without them.
         texts: what stands behind the videos.
     """
 
@@ -78,9 +95,7 @@ class JointBatch(NamedTuple):
     layout: Tensor
     layout_valid: Tensor
     patches: Tensor
-    facing: Tensor | None
-    shown: Tensor | None
-    tint: Tensor | None
+    shown: Shown | None
     texts: Texts
 
 

@@ -29,53 +29,78 @@ class Referred(NamedTuple):
     share: Tensor
 
 
-def pose_references(texts: Texts, where: Tensor, known: Tensor) -> tuple[Referred, Referred]:
-    """Return what `<Pos>` and `<Ori>` refer to first, and then.
+class PoseNames(NamedTuple):
+    """The mentions, of M, that K described poses refer to.
 
-    First `<Pos>` to the mention nearest to the described observer and `<Ori>` to the one most in front, then each to
-    the other's: on which side of the one the observer stands, and the heading, are told by where both lie.
-
-    Args:
-        texts: with M mentions.
-        where: (B, M, 2) places of what they name.
-        known: (B, M) whether they are known.
+    Attributes:
+        columns: (B, 2 K) of `<Pos>` and `<Ori>`.
+        first: (B, 2 K, M) bool, for `<Pos>` the one nearest to the observer, for `<Ori>` the one most in front.
+        sides: (B, 2, K, M) bool, which of the others are on the left, and on the right; where none is, those behind.
     """
-    columns, chosen = _pose_names(texts, where, known)
-    others = torch.cat(chosen.chunk(2, dim=1)[::-1], dim=1)
-    first, then = (Referred(columns, _shared(texts, texts.named, one[:, None])) for one in (chosen, others))
-    return first, then
+
+    columns: Tensor
+    first: Tensor
+    sides: Tensor
 
 
-def poses_apart(texts: Texts, where: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return how far apart poses and what they refer to first lie, which no error of a map changes.
+def pose_names(texts: Texts, where: Tensor, known: Tensor) -> PoseNames:
+    """Return the mentions that poses refer to.
 
     Args:
         texts: with K poses and M mentions.
         where: (B, M, 2) places of what they name.
         known: (B, M) whether they are known.
-
-    Returns:
-        (B, 2 K) columns of `<Pos>` and `<Ori>`; (B, 2 K, 2) metres along the anchor's axes, for `<Pos>` from what is
-        nearest to the observer, for `<Ori>` from there to what is in front; and (B, 2 K) bool whether that is known.
     """
-    columns, chosen = _pose_names(texts, where, known)
-    here = texts.pose[..., :2]
-    nearest, faced = (chosen.float() @ where).chunk(2, dim=1)
-    return columns, torch.cat((here - nearest, faced - here), dim=1), chosen.any(dim=-1)
-
-
-def _pose_names(texts: Texts, where: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (B, 2 K) columns of `<Pos>` and `<Ori>`, and (B, 2 K, M) bool the mention that each refers to first."""
     number = torch.arange(texts.posed.shape[1], device=where.device)[None, :, None]
     mine = (texts.text.gather(1, texts.named)[:, None] == number) & known[:, None] & texts.posed[..., None]
     mine &= texts.named[:, None] < texts.position[..., None]
     offset = where[:, None] - texts.pose[:, :, None, :2]
     turn = torch.atan2(offset[..., 1], offset[..., 0]) - texts.pose[:, :, None, 2]
-    aside = 1 - turn.cos()
-    mine = torch.cat((mine, mine), dim=1)
-    nearest = torch.cat((offset.norm(dim=-1), aside), dim=1).masked_fill(~mine, torch.inf).argmin(dim=-1)
-    chosen = mine & (torch.arange(mine.shape[-1], device=where.device) == nearest[..., None])
-    return torch.cat((texts.position, texts.orientation), dim=1), chosen
+    ahead, left = turn.cos(), turn.sin()
+    nearest, faced = (_least(away, mine) for away in (offset.norm(dim=-1), 1 - ahead))
+    rest = mine & ~nearest & ~faced
+    behind = rest & (ahead < -left.abs())
+    flanks = [rest & (side > ahead.abs()) for side in (left, -left)]
+    sides = [torch.where(flank.any(dim=-1, keepdim=True), flank, behind) for flank in flanks]
+    columns = torch.cat((texts.position, texts.orientation), dim=1)
+    return PoseNames(columns, torch.cat((nearest, faced), dim=1), torch.stack(sides, dim=1))
+
+
+def _least(values: Tensor, among: Tensor) -> Tensor:
+    """Return (B, K, M) bool, of M values (B, K, M) the least among some, (B, K, M) bool; none where there are none."""
+    least = values.masked_fill(~among, torch.inf).argmin(dim=-1)
+    return among & (torch.arange(among.shape[-1], device=among.device) == least[..., None])
+
+
+def pose_references(texts: Texts, names: PoseNames) -> tuple[Referred, Referred, Referred]:
+    """Return what `<Pos>` and `<Ori>` refer to first, then, and besides.
+
+    First each to its own, then to the other's: on which side of the one the observer stands, and the heading, are told
+    by where both lie. Besides one group of heads to what is on the left and the other to what is on the right, since
+    two things tell hardly where the observer stands between them; a third does.
+    """
+    others = torch.cat(names.first.chunk(2, dim=1)[::-1], dim=1)
+    groups = (names.first[:, None], others[:, None], names.sides.repeat(1, 1, 2, 1))
+    first, then, besides = (_shared(texts, texts.named, group) for group in groups)
+    besides = besides / besides.sum(dim=-1, keepdim=True).clamp_min(1.0)
+    return Referred(names.columns, first), Referred(names.columns, then), Referred(names.columns, besides)
+
+
+def poses_apart(texts: Texts, names: PoseNames, where: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far apart poses and what they refer to first lie, which no error of a map changes.
+
+    Args:
+        texts: with K poses and M mentions.
+        names: that they refer to.
+        where: (B, M, 2) places of what is mentioned.
+
+    Returns:
+        (B, 2 K, 2) metres along the anchor's axes, for `<Pos>` from what is nearest to the observer, for `<Ori>` from
+        there to what is in front; and (B, 2 K) bool whether that is known.
+    """
+    here = texts.pose[..., :2]
+    nearest, faced = (names.first.float() @ where).chunk(2, dim=1)
+    return torch.cat((here - nearest, faced - here), dim=1), names.first.any(dim=-1)
 
 
 def answer_references(texts: Texts) -> tuple[Referred, Referred]:

@@ -1,12 +1,44 @@
-"""Which way surfaces face that patches show: what a name says of it tells on which side of a thing one can stand."""
+"""Where surfaces lie, and which way they face: of a thing both tell on which side of it one can stand."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from loc3r_ros.data.dense import cell_middles
 from loc3r_ros.train.grounding import cells_within
+from loc3r_ros.world.sample import camera_matrix
+
+
+def cell_rays(size: int, cells: int, cell_pixels: float) -> Tensor:
+    """Return (R, R, 3) the optical rays, 1 deep, through the middles of a square picture's cells.
+
+    Args:
+        size: side of a picture, pixels.
+        cells: R, along a side.
+        cell_pixels: side of a cell.
+    """
+    at = cell_middles(cells, cell_pixels)
+    pixels = np.stack((*np.meshgrid(at, at), np.ones((cells, cells))), axis=-1)
+    return torch.from_numpy(pixels @ np.linalg.inv(camera_matrix(size, size)).T).float()
+
+
+def lying(depth: Tensor, pose: Tensor, rays: Tensor) -> Tensor:
+    """Return (B, F, R, R, 2) x, y in the anchor frame, metres, of what the middles of cells show.
+
+    A patch has one place, which is not that of a small thing before a far wall; a cell has.
+
+    Args:
+        depth: (B, F, R, R) metres along the optical axis.
+        pose: (B, F, 4, 4) world_t_camera; the first camera of a walk is its anchor.
+        rays: (R, R, 3) optical rays through the middles, 1 deep.
+    """
+    anchor_r_world = _anchor_r_world(pose)
+    rotation = (anchor_r_world[:, None] @ pose[..., :2, :3]).float()
+    origin = torch.einsum("bij,bfj->bfi", anchor_r_world, pose[..., :2, 3] - pose[:, :1, :2, 3]).float()
+    return torch.einsum("bfij,rcj,bfrc->bfrci", rotation, rays, depth.float()) + origin[:, :, None, None]
 
 
 def facing(normal: Tensor, pose: Tensor) -> Tensor:
@@ -16,10 +48,14 @@ def facing(normal: Tensor, pose: Tensor) -> Tensor:
         normal: (B, F, R, R, 3) of the pictures' cells, towards the camera, in its optical axes; 0 where unknown.
         pose: (B, F, 4, 4) world_t_camera; the first camera of a walk is its anchor.
     """
-    ahead = F.normalize(pose[:, 0, :2, 2], dim=-1)
-    anchor_r_world = torch.stack((ahead, torch.stack((-ahead[:, 1], ahead[:, 0]), dim=-1)), dim=1)
-    rotation = (anchor_r_world[:, None] @ pose[..., :2, :3]).float()
+    rotation = (_anchor_r_world(pose)[:, None] @ pose[..., :2, :3]).float()
     return torch.einsum("bfij,bfrcj->bfrci", rotation, normal.float())
+
+
+def _anchor_r_world(pose: Tensor) -> Tensor:
+    """Return (B, 2, 2) the turn along the floor to the anchor frame, of cameras (B, F, 4, 4)."""
+    ahead = F.normalize(pose[:, 0, :2, 2], dim=-1)
+    return torch.stack((ahead, torch.stack((-ahead[:, 1], ahead[:, 0]), dim=-1)), dim=1)
 
 
 def facing_of_patches(facing: Tensor, patches: int, pixels: float) -> Tensor:

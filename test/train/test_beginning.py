@@ -128,9 +128,11 @@ def test_taught_heads_hand_on_words_and_places_and_answers_can_tell_them_apart()
     products = torch.stack(heard) @ torch.stack(heard).T
     torch.testing.assert_close(products, torch.diag(products.diagonal()), atol=1e-5, rtol=0)
     assert products.diagonal().min() > 0
-    for head in (2, 3):  # what a pose refers to second is not taken for the first
-        second = handed(taught.relations, head, places[0])
-        assert second.norm() > 0.9 * COPIED * places[0].norm() and abs(second @ places[0]) < 1e-5
+    others = [handed(taught.relations, head, places[0]) for head in range(4)]  # on the left, on the right, the other's
+    for other in others:  # what a pose refers to besides is not taken for the first
+        assert other.norm() > 0.9 * COPIED * places[0].norm() and abs(other @ places[0]) < 1e-5
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert abs(others[one] @ others[other]) < 1e-5
     for head in (2, 3):  # which answers choose a name
         torch.testing.assert_close(handed(taught.choices, head, places[0]), COPIED * places[0])
     amount = readings(192).amount

@@ -16,7 +16,7 @@ from loc3r_ros.train.grounding import (
     columns_of,
     log_look,
     look_loss,
-    places,
+    mean_over,
     shares,
     showing,
     watching,
@@ -27,14 +27,16 @@ from loc3r_ros.world.language import SIDES
 
 def test_furniture_is_found_in_ids():
     tokenizer = TextTokenizer.load(find_resource("models/nano"))
-    ids = np.array(tokenizer.encode("The red sofa is by a bin. How many chairs? TV, blue box", 99))
+    ids = np.array(tokenizer.encode("The red sofa is by a bin. How many chairs? TV, grey TV, pink TVs, blue box", 99))
     found = Names.of(tokenizer).find(ids)
     named = [
         (CLASSES[category], "" if colour == ANY_COLOUR else COLOUR_NAMES[colour])
         for category, colour in zip(found.category, found.colour, strict=True)
     ]
-    assert named == [("sofa", "red"), ("bin", ""), ("chair", ""), ("TV", ""), ("box", "blue")]
-    assert [tokenizer.decode([int(ids[at])]).strip() for at in found.column] == ["sofa", "bin", "chairs", "V", "box"]
+    screens = [("TV", ""), ("TV", "grey"), ("TV", "pink")]
+    assert named == [("sofa", "red"), ("bin", ""), ("chair", ""), *screens, ("box", "blue")]
+    ends = ["sofa", "bin", "chairs", "V", "V", "s", "box"]
+    assert [tokenizer.decode([int(ids[at])]).strip() for at in found.column] == ends
 
 
 def test_sides_are_found_in_ids():
@@ -72,12 +74,20 @@ def test_things_have_the_colour_that_is_seen_of_them(lesson):
     assert colour_words(shows, colour, words, texts).tolist() == [[11, UNSUPERVISED, UNSUPERVISED, UNSUPERVISED]]
 
 
-def test_named_things_lie_where_their_patches_do():
-    shown = torch.tensor([[[0.5, 0.25, 0.25], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]])
-    layout = torch.tensor([[[1.0, 0.0], [4.0, 3.0], [torch.nan, torch.nan]]])
-    where, known = places(shown, layout, torch.tensor([[True, True, False]]))
+def test_named_things_lie_where_the_cells_that_show_them_do():
+    shows = torch.zeros(1, 3, 1, 2, 2, dtype=torch.bool)
+    shows[0, 0, 0, 0] = shows[0, 0, 0, 1, 0] = shows[0, 1, 0, 1, 1] = True
+    lying = torch.tensor([[[1.0, 0.0], [4.0, 3.0], [1.0, 3.0], [9.0, 9.0]]])
+    where, known = mean_over(shows, lying, torch.tensor([[True, True, True, False]]))
     assert known.tolist() == [[True, False, False]]
-    torch.testing.assert_close(where[0, 0], torch.tensor([2.0, 1.0]))
+    torch.testing.assert_close(where[0], torch.tensor([[2.0, 2.0], [0.0, 0.0], [0.0, 0.0]]))
+
+
+def test_all_that_is_seen_lies_somewhere(lesson):
+    _, batch = lesson
+    shown, furthest = batch.shown, batch.layout.norm(dim=-1).amax()
+    assert torch.equal(shown.known, shown.share.sum(dim=(2, 3)) > 0) and shown.known.any()
+    assert shown.where[shown.known].norm(dim=-1).max() < furthest + 0.5 and shown.front.norm(dim=-1).max() <= 1.0 + 1e-3
 
 
 def test_the_lesson_is_least_where_words_look_at_what_they_name():
@@ -101,7 +111,7 @@ def test_what_is_taught_is_the_attention_that_the_layer_pays(lesson, payments):
     weights = weights / weights.sum(dim=-1, keepdim=True)
     for head in range(look.shape[1]):
         torch.testing.assert_close(look[:, head], columns_of(weights[:, head], batch.texts.named))
-    assert (batch.shown.sum(dim=(2, 3)) > 0).sum() >= 4 and len(text) == 2
+    assert batch.shown.known.sum() >= 4 and len(text) == 2
     soft = log_look(attention, passes[layer][-1], cache[layer].keys[:, :, :video], batch.texts.named, sharpness=3.0)
     torch.testing.assert_close((3.0 * soft).softmax(dim=-1), look)
 
@@ -118,7 +128,7 @@ def test_words_learn_to_look(lesson):
         optimiser.zero_grad()
         look = scalars["look"].item() / SHARPNESS  # one layer is taught
         seen.append((look, scalars["named"].item(), scalars["surface"].item()))
-    shown = batch.shown.flatten(2)
+    shown = batch.shown.share.flatten(2)
     least = float(look_loss(shown.clamp_min(1e-9).log()[:, None], shown[:, None]))
     assert seen[-1][0] - least < 0.7 * (seen[0][0] - least)
     assert seen[-1][1] < seen[0][1] - 0.3

@@ -16,6 +16,7 @@ from loc3r_ros.train.references import (
     asked_amounts,
     chosen_names,
     named_amounts,
+    pose_names,
     pose_references,
     poses_apart,
     question_names,
@@ -39,16 +40,54 @@ def test_a_pose_refers_to_what_is_near_and_to_what_is_in_front(lesson):
     )
     # beside it, far ahead, near and unknown; of the other text one before `<Pos>` and one in the question
     where = torch.tensor([[[1.0, 0.6], [5.0, 0.1], [1.1, 0.0], [3.0, 3.0], [0.1, 0.0]]])
-    both = pose_references(texts, where, torch.tensor([[True, True, False, True, True]]))
-    for to, named_by in zip(both, ([1, 8, 3, 8], [3, 8, 1, 8]), strict=True):
+    names = pose_names(texts, where, torch.tensor([[True, True, False, True, True]]))
+    for to, named_by in zip(pose_references(texts, names)[:2], ([1, 8, 3, 8], [3, 8, 1, 8]), strict=True):
         assert to.columns.tolist() == [[6, 10, 7, 11]]
         assert to.share[:, 0].nonzero()[:, 2].tolist() == named_by and to.share.sum(dim=-1).eq(1).all()
-    columns, apart, told = poses_apart(texts, where, torch.tensor([[True, True, False, True, True]]))
-    assert columns.tolist() == [[6, 10, 7, 11]] and told.all()
+    apart, told = poses_apart(texts, names, where)
+    assert told.all()
     expected = torch.tensor([[0.0, -0.6], [-3.0, -3.0], [4.0, 0.1], [3.0, 3.0]])  # from the near, and to the faced
     torch.testing.assert_close(apart[0], expected)
-    nowhere = pose_references(texts, where, torch.zeros(1, 5, dtype=torch.bool))
-    assert not any(to.share.any() for to in nowhere)
+    nowhere = pose_names(texts, where, torch.zeros(1, 5, dtype=torch.bool))
+    assert not any(to.share.any() for to in pose_references(texts, nowhere))
+    assert not poses_apart(texts, nowhere, where)[1].any()
+
+
+def described(lesson, *places):
+    """Return texts of one pose, in the origin and looking along x, by names at some places; and the places."""
+    count = len(places)
+    texts = lesson[1].texts._replace(
+        ids=torch.zeros(1, count + 2, dtype=torch.long),
+        text=torch.zeros(1, count + 2, dtype=torch.long),
+        named=torch.arange(count)[None],
+        position=torch.tensor([[count]]),
+        orientation=torch.tensor([[count + 1]]),
+        pose=torch.zeros(1, 1, 3),
+        posed=torch.ones(1, 1, dtype=torch.bool),
+    )
+    return texts, torch.tensor([places])
+
+
+NEAR, FACED, LEFT, LEFT_TOO, RIGHT, BEHIND = (0.2, -0.1), (4.0, 0.1), (0.5, 3.0), (-1.0, 2.0), (0.3, -2.0), (-3.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("places", "left", "right"),
+    [
+        ((NEAR, FACED), {}, {}),
+        ((NEAR, FACED, LEFT, RIGHT), {2: 1.0}, {3: 1.0}),
+        ((LEFT, FACED, LEFT_TOO, NEAR), {0: 0.5, 2: 0.5}, {}),
+        ((NEAR, BEHIND, RIGHT, FACED), {1: 1.0}, {2: 1.0}),
+        ((NEAR, BEHIND, FACED), {1: 1.0}, {1: 1.0}),
+    ],
+)
+def test_a_pose_refers_to_what_is_at_its_sides_too(lesson, places, left, right):
+    texts, where = described(lesson, *places)
+    _, _, to = pose_references(texts, pose_names(texts, where, torch.ones(1, len(places), dtype=torch.bool)))
+    assert to.columns.tolist() == [[len(places), len(places) + 1]]
+    for group, side in enumerate((left, right)):
+        for pose in range(2):
+            assert {int(at): float(to.share[0, group, pose, at]) for at in to.share[0, group, pose].nonzero()} == side
 
 
 def test_an_answer_refers_to_the_names_in_its_question_and_to_where_it_is_asked_from(lesson):
@@ -167,7 +206,7 @@ def test_the_loss_of_what_a_pose_refers_to_is_of_the_attention_that_the_layer_pa
     with watching(language) as passes:
         _, text, cache = module.hidden(batch)
     known = torch.ones(texts.named.shape, dtype=torch.bool)
-    to, _ = pose_references(texts, torch.zeros(*texts.named.shape, 2), known)
+    to, *_ = pose_references(texts, pose_names(texts, torch.zeros(*texts.named.shape, 2), known))
     taught = to.share[:, 0].sum(dim=-1) > 0
     assert taught.any()
     before = cache[layer].keys.shape[2] - text.shape[1]

@@ -1,11 +1,11 @@
-"""Which way surfaces face that patches show."""
+"""Where surfaces lie that cells show, and which way they face."""
 
 import math
 
 import pytest
 import torch
 
-from loc3r_ros.train.surfaces import facing, facing_of_patches
+from loc3r_ros.train.surfaces import cell_rays, facing, facing_of_patches, lying
 
 AHEAD = torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """Optical axes, in its columns, of a level camera that looks along x."""
@@ -39,6 +39,24 @@ def test_a_camera_that_looks_down_sees_the_same_wall():
     poses[0, 0, :3, :3] = poses[0, 0, :3, :3] @ tilt
     normal = (tilt.T @ torch.tensor(TOWARDS)).expand(1, 1, 1, 1, 3)
     torch.testing.assert_close(facing(normal, poses).flatten(), torch.tensor([-1.0, 0.0]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("first", [0.0, 1.0, -2.5])
+def test_what_a_camera_sees_lies_ahead_of_where_it_stands(first):
+    poses = cameras(first, 0.0, math.pi / 2)
+    ahead = torch.tensor([math.cos(first), math.sin(first), 0.0])
+    poses[0, :, :3, 3] = torch.tensor([5.0, -3.0, 1.2]) + torch.outer(torch.tensor([0.0, 2.0, 2.0]), ahead)
+    rays = torch.tensor([[[0.0, 0.0, 1.0], [0.5, 0.3, 1.0]]]).expand(2, 2, 3)
+    seen = lying(torch.full((1, 3, 2, 2), 4.0, dtype=torch.float16), poses, rays)
+    expected = torch.tensor([[[4.0, 0.0], [4.0, -2.0]], [[6.0, 0.0], [6.0, -2.0]], [[2.0, 4.0], [4.0, 4.0]]])
+    torch.testing.assert_close(seen[0, :, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_rays_go_through_the_middles_of_cells():
+    rays = cell_rays(size=100, cells=3, cell_pixels=20.0)
+    focal = 50.0 / math.tan(math.radians(40.0))
+    assert rays.shape == (3, 3, 3) and (rays[..., 2] == 1).all()
+    torch.testing.assert_close(rays[1, 2, :2], torch.tensor([(50 - 49.5) / focal, (30 - 49.5) / focal]))
 
 
 def test_a_patch_faces_as_its_cells_do_on_average():
