@@ -55,6 +55,8 @@ PLACES = ("early", "named", "posed")
 """Lessons of the layout head, which count as L_BEV does."""
 UNIT = 3.0
 """Of what is said of a surface that all of a patch, or of a named thing, faces one way."""
+APART = 4.0
+"""Weight of how far apart poses say that they are: where the observer stands from a thing follows it."""
 SEEN = 5
 """Numbers that `seen_from` returns of an answer."""
 SHARPNESS = 2.0
@@ -161,7 +163,7 @@ class Lessons(nn.Module):
         """Return how wrong it is how far poses say that they are from what they refer to, before the last layer."""
         apart, known = poses_apart(texts, *names)
         said = watched.said(Taught.of(language).choices, names[0].columns).float() @ self.apart
-        return _apart(said, apart, known[..., None])
+        return APART * _apart(said, apart, known[..., None])
 
     def _amounts(self, language: LanguageModel, texts: Texts, watched: Watched) -> dict[str, Tensor]:
         """Return how wrong it is how long, or how many, names say that things are, where answers look, then answers."""
