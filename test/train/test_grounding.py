@@ -121,7 +121,7 @@ def test_words_learn_to_look(lesson):
     module = stage.module.train()
     optimiser = torch.optim.Adam(module.parameters(), 3e-3)
     seen = []
-    for _ in range(60):
+    for _ in range(80):
         scalars = module(batch)
         scalars["loss"].backward()
         optimiser.step()
