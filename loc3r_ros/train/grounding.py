@@ -156,11 +156,11 @@ def showing(category: Tensor, colour: Tensor, named: Tensor, coloured: Tensor) -
 
 
 def mean_over(shows: Tensor, values: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (B, M, 2) the means of values over the cells that show each named thing, and (B, M) bool if any does.
+    """Return (B, M, N) the means of values over the cells that show each named thing, and (B, M) bool if any does.
 
     Args:
         shows: (B, M, F, R, R) bool.
-        values: (B, F * R * R, 2).
+        values: (B, F * R * R, N).
         hit: (B, F * R * R) bool whether a cell has a value.
     """
     weight = (shows.flatten(2) & hit[:, None]).to(values.dtype)

@@ -182,9 +182,9 @@ class JointStage(Stage):
         shows = showing(truth["category"], truth["colour"], texts.category, texts.colour)
         words = torch.tensor(self.loader.names.answers, device=shows.device)
         tint = colour_words(shows, truth["colour"], words, texts)
-        hit = truth["hit"].flatten(1)
-        where, known = mean_over(shows, truth["lying"].flatten(1, 3), hit)
-        front, _ = mean_over(shows, truth["facing"].flatten(1, 3), hit)
+        cells = torch.cat((truth["lying"], truth["facing"]), dim=-1).flatten(1, 3)
+        means, known = mean_over(shows, cells, truth["hit"].flatten(1))
+        where, front = means.chunk(2, dim=-1)
         return Shown(
             share=shares(shows, patches, pixels),
             where=where,
