@@ -59,7 +59,7 @@ APART = 4.0
 """Weight of how far apart poses say that they are: where the observer stands from a thing follows it."""
 SEEN = 5
 """Numbers that `seen_from` returns of an answer."""
-SHARPNESS = 2.0
+SHARPNESS = 4.0
 """Of the look at which names read where things lie: what only may show a thing is not to draw its place away."""
 READ = 2.0
 """Cosines for one unit of the last norm's output."""
