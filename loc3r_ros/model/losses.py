@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from loc3r_ros.model.circular import wrapped_gaussian
+from loc3r_ros.model.config import require
 from loc3r_ros.model.heads import Gaussian
 from loc3r_ros.model.language import LanguageModel
 
@@ -23,12 +24,32 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the paper; `heading_sigma` is two of its 36 bins (the paper's sigma of 2 has no unit)."""
+    """Weights of the paper, and how errors count.
+
+    Attributes:
+        layout: of L_BEV.
+        situation: of L_pos + orientation * L_ori.
+        orientation: of L_ori.
+        heading_sigma: two of the paper's 36 bins (its sigma of 2 has no unit), radians.
+        tails: degrees of freedom of the Student t distribution that errors of places are drawn from: the fewer, the
+            less a place counts that is far from where it was thought to be. 0 is the paper's Gaussian.
+        even: how far places of all sigmas are weighed alike, 0 to 1; see `place_nll`.
+    """
 
     layout: float = 0.05
     situation: float = 0.075
     orientation: float = 3.5
     heading_sigma: float = math.radians(20)
+    tails: float = 0.0
+    even: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.tails >= 0, f"objective.tails must be at least 0, not {self.tails}.")
+        require(0 <= self.even <= 1, f"objective.even must be between 0 and 1, not {self.even}.")
+
+    def place(self, predicted: Gaussian, target: Tensor, mask: Tensor) -> Tensor:
+        """Return how wrong places are, by these weights: see `place_nll`."""
+        return place_nll(predicted, target, mask, self.tails, self.even)
 
 
 @dataclass(frozen=True)
@@ -51,17 +72,25 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp_min(1)
 
 
-def gaussian_nll(predicted: Gaussian, target: Tensor, mask: Tensor) -> Tensor:
+def place_nll(predicted: Gaussian, target: Tensor, mask: Tensor, tails: float = 0.0, even: float = 0.0) -> Tensor:
     """Return the mean of 1/2 sum over x, y of (error^2 / sigma^2 + log sigma^2), L_BEV and L_pos.
 
+    An error counts by the inverse square of its sigma there, so that a step follows the few places that were thought to
+    be known best and are elsewhere. With `tails` the Gaussian is a Student t distribution, whose gradient is bounded.
+    With `even` each place counts sigma^(2 even) times, a factor without a gradient (beta-NLL, arXiv 2203.09168).
+
     Args:
-        predicted: (..., 2).
+        predicted: (..., 2); with `tails`, sigma is the scale of that distribution.
         target: (..., 2) metres.
         mask: (...) bool, True where the target is real.
+        tails: degrees of freedom; 0 is the Gaussian.
+        even: 0 is the likelihood; 1 gives means the gradient of a squared error.
     """
     target = torch.where(mask[..., None], target.float(), torch.zeros_like(predicted.mean))
-    error = (predicted.mean - target).square() * torch.exp(-predicted.log_variance)
-    return masked_mean(0.5 * (error + predicted.log_variance).sum(dim=-1), mask)
+    squared = ((predicted.mean - target).square() * torch.exp(-predicted.log_variance)).sum(dim=-1)
+    volume = 0.5 * predicted.log_variance.sum(dim=-1)
+    far = 0.5 * (tails + 2) * torch.log1p(squared / tails) if tails else 0.5 * squared
+    return masked_mean((far + volume) * (even * volume.detach()).exp(), mask)
 
 
 def heading_divergence(logits: Tensor, heading: Tensor, mask: Tensor, sigma: float) -> Tensor:

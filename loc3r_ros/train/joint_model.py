@@ -20,7 +20,6 @@ from loc3r_ros.model.loc3r import Loc3R
 from loc3r_ros.model.losses import (
     Losses,
     LossWeights,
-    gaussian_nll,
     heading_divergence,
     language_loss,
     masked_mean,
@@ -57,7 +56,7 @@ class JointModel(nn.Module):
     ) -> None:
         super().__init__()
         self.grounding = grounding
-        self.lessons = Lessons(model.config.language.hidden_size)
+        self.lessons = Lessons(model.config.language.hidden_size, weights)
         model.vision = nn.Identity()  # type: ignore[assignment]
         self.model = model
         self.weights = weights
@@ -83,8 +82,8 @@ class JointModel(nn.Module):
         heading = heads.heading_logits(columns_of(text, texts.orientation))
         losses = Losses(
             language=language_loss(self.model.language, columns_of(text, texts.before), texts.answer),
-            layout=gaussian_nll(heads.layout_of(layout), batch.layout, batch.layout_valid),
-            position=gaussian_nll(position, texts.pose[..., :2], texts.posed),
+            layout=self.weights.place(heads.layout_of(layout), batch.layout, batch.layout_valid),
+            position=self.weights.place(position, texts.pose[..., :2], texts.posed),
             orientation=heading_divergence(heading, texts.pose[..., 2], texts.posed, self.weights.heading_sigma),
         )
         scores = pose_scores(position, heading, texts)

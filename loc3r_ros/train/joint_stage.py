@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loc3r_ros.data.dense import COLOUR_NAMES
 from loc3r_ros.data.mentions import Names
 from loc3r_ros.data.scenes import mirrored
 from loc3r_ros.data.store import SceneStore
@@ -30,9 +31,10 @@ from loc3r_ros.train.plan import Task
 from loc3r_ros.train.scenes import balanced_questions, open_store, render_scenes
 from loc3r_ros.train.shelf import Shelf
 from loc3r_ros.train.stage import Stage
-from loc3r_ros.train.surfaces import cell_rays, facing, facing_of_patches, lying
+from loc3r_ros.train.surfaces import cell_rays, facing, facing_of_patches, lying, things_in_patches
 from loc3r_ros.train.towers import FrozenTowers
 from loc3r_ros.world.draw import Draw
+from loc3r_ros.world.furniture import CATEGORIES
 
 MAP = ("layout", "layout_valid")
 """What is learned of the pictures of a scene."""
@@ -174,7 +176,23 @@ class JointStage(Stage):
         for name, vector in vectors.items():
             other = torch.stack((vector[..., 0], -vector[..., 1]), dim=-1).flip(3)
             truth[name] = torch.where(chosen[..., None], other, vector)
-        return truth
+        return truth | self._places_of_things(truth) if self.config.joint.grounding else truth
+
+    def _places_of_things(self, truth: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return places of patches and whether they are valid: one that has no place of its own has that of its thing.
+
+        The pixels of a small thing and of what is far behind it have no place together, but names look there.
+        """
+        (layout, valid), form = (truth[name] for name in MAP), self.store.form
+        number = truth["category"].long() * len(COLOUR_NAMES) + truth["colour"].clamp_min(0).long()
+        shown = truth["hit"] & (truth["category"] >= 0) & (truth["category"] < len(CATEGORIES))
+        things = torch.where(shown, number, -1)
+        place, known = things_in_patches(things, truth["lying"], form.patches, form.patch_pixels / form.cell_pixels)
+        more = known.view_as(valid) & ~valid
+        return {
+            "layout": torch.where(more[..., None], place.view_as(layout).to(layout.dtype), layout),
+            "layout_valid": valid | more,
+        }
 
     def _shown(self, truth: Mapping[str, Tensor], texts: Texts) -> Shown:
         form = self.store.form

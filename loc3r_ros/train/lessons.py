@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from loc3r_ros.model.language import Cache, LanguageModel, cache_length
 from loc3r_ros.model.loc3r import Loc3R
-from loc3r_ros.model.losses import gaussian_nll, language_loss, masked_mean
+from loc3r_ros.model.losses import LossWeights, language_loss, masked_mean
 from loc3r_ros.train.grounding import Inputs, Passes, Taught, attention_of, columns_of, log_look, look_loss
 from loc3r_ros.train.packing import JointBatch, Shown, Texts
 from loc3r_ros.train.references import (
@@ -96,6 +96,7 @@ class Lessons(nn.Module):
 
     Args:
         width: of hidden states.
+        weights: of the objective, for how errors of places count.
     """
 
     seen: Tensor
@@ -104,8 +105,9 @@ class Lessons(nn.Module):
     front: Tensor
     apart: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, weights: LossWeights) -> None:
         super().__init__()
+        self.weights = weights
         for name, directions in readings(width)._asdict().items():
             self.register_buffer(name, directions, persistent=False)
 
@@ -126,7 +128,7 @@ class Lessons(nn.Module):
             "look": _looks(language, batch, shown.share.flatten(2), watched),
             **_references(language, texts, poses, watched),
             **self._answers(language, texts, known, (text, watched)),
-            **_places(model, batch, known, (text, watched)),
+            **self._places(model, batch, known, (text, watched)),
             **self._fronts(language, batch, shown, watched),
             "apart": self._poses(language, texts, (poses, shown.where), watched),
             **self._amounts(language, texts, watched),
@@ -144,6 +146,27 @@ class Lessons(nn.Module):
         return {
             "aside": _apart(early @ self.seen, seen, known),
             "towards": _apart(late, towards(texts, seen), known[..., 0]),
+        }
+
+    def _places(
+        self, model: Loc3R, batch: JointBatch, known: tuple[Tensor, Tensor], passed: tuple[Tensor, Watched]
+    ) -> dict[str, Tensor]:
+        """Return how wrong it is where patches and names say that they lie, and poses.
+
+        Patches are asked where names look at them, and names where poses do: what is known later is of no use.
+        """
+        (text, watched), texts, taught = passed, batch.texts, Taught.of(model.language)
+        columns, lie, posed = poses_in_places(texts)
+        patches = watched.video(taught.words[-1]).index_select(1, batch.patches.flatten())
+        names = watched.said(taught.poses, texts.named)
+        asked = {
+            "early": (model.language.norm(patches.unflatten(1, batch.patches.shape)), batch.layout, batch.layout_valid),
+            "named": (model.language.norm(names), *known),
+            "posed": (columns_of(text, columns), lie, posed),
+        }
+        return {
+            name: self.weights.place(model.heads.layout_of(hidden), where, valid)
+            for name, (hidden, where, valid) in asked.items()
         }
 
     def _fronts(self, language: LanguageModel, batch: JointBatch, shown: Shown, watched: Watched) -> dict[str, Tensor]:
@@ -226,28 +249,6 @@ def poses_in_places(texts: Texts) -> tuple[Tensor, Tensor, Tensor]:
     ahead = here + torch.stack((heading.cos(), heading.sin()), dim=-1)
     columns = torch.cat((texts.position, texts.orientation), dim=1)
     return columns, torch.cat((here, ahead), dim=1), torch.cat((texts.posed, texts.posed), dim=1)
-
-
-def _places(
-    model: Loc3R, batch: JointBatch, known: tuple[Tensor, Tensor], passed: tuple[Tensor, Watched]
-) -> dict[str, Tensor]:
-    """Return how wrong it is where patches and names say that they lie, and poses.
-
-    Patches are asked where names look at them, and names where poses look at them: what is known later is of no use.
-    """
-    (text, watched), texts, taught = passed, batch.texts, Taught.of(model.language)
-    columns, lie, posed = poses_in_places(texts)
-    patches = watched.video(taught.words[-1]).index_select(1, batch.patches.flatten()).unflatten(1, batch.patches.shape)
-    names = watched.said(taught.poses, texts.named)
-    asked = {
-        "early": (model.language.norm(patches), batch.layout, batch.layout_valid),
-        "named": (model.language.norm(names), *known),
-        "posed": (columns_of(text, columns), lie, posed),
-    }
-    return {
-        name: gaussian_nll(model.heads.layout_of(hidden), where, valid)
-        for name, (hidden, where, valid) in asked.items()
-    }
 
 
 def _looks(language: LanguageModel, batch: JointBatch, shown: Tensor, watched: Watched) -> Tensor:

@@ -71,3 +71,25 @@ def facing_of_patches(facing: Tensor, patches: int, pixels: float) -> Tensor:
     within = cells_within(facing.shape[2], patches, pixels, facing.device)
     within = within / within.sum(dim=1, keepdim=True).clamp_min(1.0)
     return torch.einsum("pr,bfrcx,qc->bfpqx", within, facing, within).flatten(2, 3)
+
+
+def things_in_patches(thing: Tensor, lying: Tensor, patches: int, pixels: float) -> tuple[Tensor, Tensor]:
+    """Return (B, F, patches * patches, 2) where the thing lies that most cells of a patch show, and if any shows one.
+
+    Args:
+        thing: (B, F, R, R) numbers of what cells show, the same for things that look alike; negative for no thing.
+        lying: (B, F, R, R, 2) of the cells, metres.
+        patches: along a side.
+        pixels: side of a patch, in cells.
+    """
+    within = cells_within(thing.shape[2], patches, pixels, thing.device)
+    real, cells = within.topk(int(within.sum(dim=1).max()), dim=1)
+    row, column = cells[:, None, :, None], cells[None, :, None, :]
+    outside = (real[:, None, :, None] * real[None, :, None, :] == 0).flatten(2)
+    things = thing[:, :, row, column].flatten(4).masked_fill(outside, -1)
+    same = (things[..., None] == things[..., None, :]) & (things >= 0)[..., None]
+    most = things.gather(-1, same.sum(dim=-1).argmax(dim=-1, keepdim=True))
+    shows = ((things == most) & (things >= 0)).to(lying.dtype)
+    total = (shows[..., None] * lying[:, :, row, column].flatten(4, 5)).sum(dim=-2)
+    count = shows.sum(dim=-1)
+    return (total / count.clamp_min(1.0)[..., None]).flatten(2, 3), (count > 0).flatten(2, 3)

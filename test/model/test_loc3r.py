@@ -10,7 +10,7 @@ from loc3r_ros.model.checkpoint import empty_model, shapes_of
 from loc3r_ros.model.config import LanguageConfig, Loc3RConfig, VideoConfig, VisionConfig, preset
 from loc3r_ros.model.hub_layout import map_names
 from loc3r_ros.model.language import generate
-from loc3r_ros.model.losses import IGNORED, Losses, LossWeights, gaussian_nll, heading_divergence, language_loss
+from loc3r_ros.model.losses import IGNORED, Losses, LossWeights, heading_divergence, language_loss, place_nll
 
 TOLERANCE = 1e-4  # absolute, against the public implementation
 
@@ -213,8 +213,8 @@ def test_a_training_step_reaches_every_parameter(build_model, make_batch):
     everyone = torch.ones(2, dtype=torch.bool)
     total = Losses(
         language_loss(model.language, predicted.text_hidden[:, :-1], labels[:, 1:]),
-        gaussian_nll(predicted.layout, where, valid & batch.frame_mask[..., None]),
-        gaussian_nll(predicted.position, torch.ones(2, 2), everyone),
+        place_nll(predicted.layout, where, valid & batch.frame_mask[..., None]),
+        place_nll(predicted.position, torch.ones(2, 2), everyone),
         heading_divergence(predicted.heading_logits, torch.ones(2), everyone, LossWeights().heading_sigma),
     ).total(LossWeights())
     total.backward()

@@ -6,7 +6,11 @@ from dataclasses import fields
 import torch
 
 from loc3r_ros.model.losses import Losses
+from loc3r_ros.train.config import JointConfig
+from loc3r_ros.train.joint_stage import JointStage
 from loc3r_ros.train.lessons import LOOKS, PLACES, poses_in_places, readings
+from loc3r_ros.train.plan import tasks_at
+from loc3r_ros.train.stages import joint_source
 
 
 def test_poses_are_two_places():
@@ -26,6 +30,18 @@ def test_what_is_said_is_read_in_directions_that_never_change():
     torch.testing.assert_close(directions.T @ directions, torch.eye(11))
     assert all(torch.equal(one, other) for one, other in zip(known, readings(192), strict=True))
     assert [tuple(one.shape) for one in readings(3)] == [(3, 5), (3,), (3,), (3, 2), (3, 2)]
+
+
+def test_lessons_say_where_small_things_before_far_walls_lie(tiny_model, recipe, batch_of):
+    def batch(grounding):
+        config = recipe(from_scratch=False, joint=JointConfig(suffixes=3, grounding=grounding, mirror=True))
+        return batch_of(JointStage(joint_source(config, tiny_model), config), tasks_at(config, 0))
+
+    own, more = batch(0.0), batch(0.5)
+    gained = more.layout_valid & ~own.layout_valid
+    assert gained.any() and (more.layout_valid >= own.layout_valid).all()
+    assert torch.equal(more.layout[~gained], own.layout[~gained])
+    assert not torch.isclose(more.layout[gained], own.layout[gained]).all(dim=-1).any()
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from loc3r_ros.train.surfaces import cell_rays, facing, facing_of_patches, lying
+from loc3r_ros.train.surfaces import cell_rays, facing, facing_of_patches, lying, things_in_patches
 
 AHEAD = torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """Optical axes, in its columns, of a level camera that looks along x."""
@@ -67,3 +67,15 @@ def test_a_patch_faces_as_its_cells_do_on_average():
     patches = facing_of_patches(cells, patches=2, pixels=2.0)
     assert patches.shape == (1, 1, 4, 2)
     torch.testing.assert_close(patches[0, 0], torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, -0.25]]))
+
+
+def test_a_patch_lies_where_the_thing_does_that_most_of_its_cells_show():
+    thing = torch.full((1, 1, 5, 5), -1)
+    thing[0, 0, 0, :2] = 7  # two cells of the first patch
+    thing[0, 0, 1, 0] = 3  # and one of another thing
+    thing[0, 0, 2, 2] = 0  # a quarter of the last patch
+    thing[0, 0, 4, :] = 5  # below all patches
+    where = torch.stack(torch.meshgrid(torch.arange(5.0), torch.arange(5.0), indexing="ij"), dim=-1)[None, None]
+    place, known = things_in_patches(thing, where, patches=2, pixels=2.0)
+    assert place.shape == (1, 1, 4, 2) and known.tolist() == [[[True, False, False, True]]]
+    torch.testing.assert_close(place[0, 0, [0, 3]], torch.tensor([[0.0, 0.5], [2.0, 2.0]]))
