@@ -34,7 +34,6 @@ from loc3r_ros.train.stage import Stage
 from loc3r_ros.train.surfaces import cell_rays, facing, facing_of_patches, lying, things_in_patches
 from loc3r_ros.train.towers import FrozenTowers
 from loc3r_ros.world.draw import Draw
-from loc3r_ros.world.furniture import CATEGORIES
 
 MAP = ("layout", "layout_valid")
 """What is learned of the pictures of a scene."""
@@ -183,10 +182,9 @@ class JointStage(Stage):
 
         The pixels of a small thing and of what is far behind it have no place together, but names look there.
         """
-        (layout, valid), form = (truth[name] for name in MAP), self.store.form
-        number = truth["category"].long() * len(COLOUR_NAMES) + truth["colour"].clamp_min(0).long()
-        shown = truth["hit"] & (truth["category"] >= 0) & (truth["category"] < len(CATEGORIES))
-        things = torch.where(shown, number, -1)
+        layout, valid, colour, form = truth["layout"], truth["layout_valid"], truth["colour"], self.store.form
+        # Furniture alone has a colour, and things look alike that share it with their category.
+        things = torch.where(colour >= 0, truth["category"].long() * len(COLOUR_NAMES) + colour.long(), -1)
         place, known = things_in_patches(things, truth["lying"], form.patches, form.patch_pixels / form.cell_pixels)
         more = known.view_as(valid) & ~valid
         return {
