@@ -21,7 +21,6 @@ from loc3r_ros.export.source import Source
 from loc3r_ros.model.checkpoint import CONFIG_FILE, save_pose_prior
 from loc3r_ros.model.checkpoint_files import write
 from loc3r_ros.prompt.template import PromptTemplate
-from loc3r_ros.train.blocks import attend_in_blocks
 from loc3r_ros.train.config import TrainConfig
 from loc3r_ros.train.features import FeatureShelf, View
 from loc3r_ros.train.grounding import colour_words, mean_over, shares, showing
@@ -117,8 +116,6 @@ class JointStage(Stage):
     def prepare(self, device: torch.device, bf16: bool) -> None:
         """Move the frozen networks, and make room for what they see."""
         self.towers.to(device, torch.bfloat16 if bf16 else torch.float32)
-        if device.type == "cpu":
-            attend_in_blocks(self.source.model.language)
         if self.config.joint.lora_rank and bf16:
             for parameter in self.module.parameters():
                 if not parameter.requires_grad:

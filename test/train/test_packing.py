@@ -7,7 +7,6 @@ import torch
 from loc3r_ros.data.suffixes import UNSUPERVISED, Suffix
 from loc3r_ros.model.checkpoint import load_model
 from loc3r_ros.model.loc3r import VideoBatch
-from loc3r_ros.train import blocks
 from loc3r_ros.train.config import JointConfig
 from loc3r_ros.train.joint_model import JointModel
 from loc3r_ros.train.joint_stage import JointStage
@@ -44,10 +43,8 @@ def separate(packed, tiny_model):
             yield scene, number, columns, model(whole)
 
 
-@pytest.mark.parametrize("rows", [4, blocks.ROWS])
 @torch.no_grad()
-def test_packed_texts_equal_separate_sequences(packed, tiny_model, monkeypatch, rows):
-    monkeypatch.setattr(blocks, "ROWS", rows)
+def test_packed_texts_equal_separate_sequences(packed, tiny_model):
     stage, batch, _ = packed
     module = stage.module.eval()
     layout_hidden, text_hidden, _ = module.hidden(batch)
